@@ -1,0 +1,114 @@
+"""Every setting, once: its name, type, default and meaning.
+
+The environment (``GATEWAY_<NAME>``), the flags of the commands, ``gateway config`` and the README's table are all
+made from these fields.  Settings stop at `gateway.app`: below it there are plain values.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway.events.filter import stream_globs
+from gateway.events.position import is_stream_key
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?\Z")
+_UNIT = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: Any) -> Any:
+    """``10``, ``1.5s``, ``250ms``, ``10m``, ``2h``, ``7d`` -> seconds. Leaves what is no text alone."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.match(value.strip())
+    if match is None:
+        raise ValueError("must be a duration such as 30s, 10m, 2h or 7d")
+    return float(match[1]) * _UNIT[match[2]]
+
+
+def _split(value: Any) -> Any:
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+def _check_streams(streams: tuple[str, ...]) -> tuple[str, ...]:
+    if not streams:
+        raise ValueError("must name at least one stream key")
+    stream_globs(streams)
+    if not is_stream_key(streams[0]):
+        raise ValueError(f"the first one is the default stream, so it cannot be a glob: {streams[0]!r}")
+    return streams
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Durations are seconds, or texts like ``250ms``, ``30s``, ``10m``, ``7d``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GATEWAY_", extra="forbid", frozen=True, populate_by_name=True, validate_default=True
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    redis_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("GATEWAY_REDIS_URL", "REDIS_URL", "redis_url"),
+        description="Redis >= 6.2 or Valkey: redis://, rediss:// or unix://; without it an embedded Valkey is started",
+    )
+    data_dir: Path = Field(
+        Path(".gateway"), description="where the embedded Valkey keeps its append-only file"
+    )
+    embedded_port: int = Field(
+        6399, ge=0, le=65535, description="port of the embedded Valkey, on loopback; 0 takes a free one"
+    )
+    streams: Annotated[NameList, AfterValidator(_check_streams)] = Field(
+        ("events",),
+        description="stream keys that are served, comma list, globs allowed; the first is the default",
+    )
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )
+    log_json: bool = Field(False, description="log lines as JSON")
+    demo: bool = Field(False, description="publish sample events")
+
+    retention_events: int = Field(
+        1_000_000, ge=0, description="trim each stream to about this many events; 0 = do not trim by count"
+    )
+    retention_age: Seconds = Field(
+        7 * 86400.0, description="trim events older than this; 0 = do not trim by age"
+    )
+    window_events: int = Field(
+        20_000, ge=1, description="events of each stream kept in memory for replay, at most"
+    )
+    window_bytes: int = Field(
+        32 << 20, ge=1024, description="bytes of payload of each stream kept in memory, at most"
+    )
+
+    heartbeat: Seconds = Field(
+        15.0, gt=0, description="a comment line is sent after this long without a write"
+    )
+    retry: Seconds = Field(3.0, description="the reconnect delay given to clients, spread by 20 % either way")
+    max_replays: int = Field(64, ge=1, description="replays from Redis at once; more wait their turn")
+
+    max_body_bytes: int = Field(1 << 20, ge=1024, description="largest body of POST /api/events")
+    max_event_bytes: int = Field(256 << 10, ge=256, description="largest single event over HTTP")
+    publish_timeout: Seconds = Field(
+        5.0, gt=0, description="how long a publish may wait for Redis before it is a 503"
+    )
+    request_timeout: Seconds = Field(10.0, gt=0, description="how long a client may take to send its request")
+
+
+def masked_url(url: str) -> str:
+    """`url` with its password replaced by ``***``."""
+    return re.sub(r"(://[^/@]*?:)[^@/]*@", r"\1***@", url)

@@ -1,0 +1,1 @@
+"""A way out: the log as Server-Sent Events, NDJSON and pages of JSON."""
