@@ -34,9 +34,7 @@ def parse_duration(value: Any) -> Any:
 
 
 def _split(value: Any) -> Any:
-    return (
-        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-    )
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def _check_streams(streams: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,9 +64,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("GATEWAY_REDIS_URL", "REDIS_URL", "redis_url"),
         description="Redis >= 6.2 or Valkey: redis://, rediss:// or unix://; without it an embedded Valkey is started",
     )
-    data_dir: Path = Field(
-        Path(".gateway"), description="where the embedded Valkey keeps its append-only file"
-    )
+    data_dir: Path = Field(Path(".gateway"), description="where the embedded Valkey keeps its append-only file")
     embedded_port: int = Field(
         6399, ge=0, le=65535, description="port of the embedded Valkey, on loopback; 0 takes a free one"
     )
@@ -76,36 +72,24 @@ class Settings(BaseSettings):
         ("events",),
         description="stream keys that are served, comma list, globs allowed; the first is the default",
     )
-    log_level: str = Field(
-        "info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error"
-    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
     log_json: bool = Field(False, description="log lines as JSON")
     demo: bool = Field(False, description="publish sample events")
 
     retention_events: int = Field(
         1_000_000, ge=0, description="trim each stream to about this many events; 0 = do not trim by count"
     )
-    retention_age: Seconds = Field(
-        7 * 86400.0, description="trim events older than this; 0 = do not trim by age"
-    )
-    window_events: int = Field(
-        20_000, ge=1, description="events of each stream kept in memory for replay, at most"
-    )
-    window_bytes: int = Field(
-        32 << 20, ge=1024, description="bytes of payload of each stream kept in memory, at most"
-    )
+    retention_age: Seconds = Field(7 * 86400.0, description="trim events older than this; 0 = do not trim by age")
+    window_events: int = Field(20_000, ge=1, description="events of each stream kept in memory for replay, at most")
+    window_bytes: int = Field(32 << 20, ge=1024, description="bytes of payload of each stream kept in memory, at most")
 
-    heartbeat: Seconds = Field(
-        15.0, gt=0, description="a comment line is sent after this long without a write"
-    )
+    heartbeat: Seconds = Field(15.0, gt=0, description="a comment line is sent after this long without a write")
     retry: Seconds = Field(3.0, description="the reconnect delay given to clients, spread by 20 % either way")
     max_replays: int = Field(64, ge=1, description="replays from Redis at once; more wait their turn")
 
     max_body_bytes: int = Field(1 << 20, ge=1024, description="largest body of POST /api/events")
     max_event_bytes: int = Field(256 << 10, ge=256, description="largest single event over HTTP")
-    publish_timeout: Seconds = Field(
-        5.0, gt=0, description="how long a publish may wait for Redis before it is a 503"
-    )
+    publish_timeout: Seconds = Field(5.0, gt=0, description="how long a publish may wait for Redis before it is a 503")
     request_timeout: Seconds = Field(10.0, gt=0, description="how long a client may take to send its request")
 
 

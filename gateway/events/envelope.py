@@ -110,9 +110,7 @@ def _key(key: str) -> str:
     except (TypeError, ValueError):  # a lone surrogate: legal in JSON as \udXXX, without a UTF-8 form
         return (
             '"'
-            + "".join(
-                f"\\u{ord(c):04x}" if 0xD800 <= ord(c) < 0xE000 else quote(c)[1:-1].decode() for c in key
-            )
+            + "".join(f"\\u{ord(c):04x}" if 0xD800 <= ord(c) < 0xE000 else quote(c)[1:-1].decode() for c in key)
             + '"'
         )
 

@@ -139,10 +139,9 @@ def read_entry(stream: str, raw_id: bytes, fields: Sequence[bytes]) -> Entry:
     tenant = None if raw_tenant is None else _name(raw_tenant)
     if typed is None:
         channel = None if raw_channel is None else _name(raw_channel)
-        reason = "missing_type" if raw_type is None else "invalid_type"
-        return Skipped(event_id, stream, reason, None, channel, tenant)
+        return Skipped(event_id, stream, "missing_type" if raw_type is None else "invalid_type", None, channel, tenant)
     type_, channel = typed
-    reason = None
+    reason: str | None = None
     if raw_channel is not None:
         channel = _name(raw_channel)
         if channel is None:
@@ -165,9 +164,7 @@ def read_entry(stream: str, raw_id: bytes, fields: Sequence[bytes]) -> Entry:
         raw_url, raw_failover = get(b"webhook_url"), get(b"webhook_failover_url")
         webhook_url = None if raw_url is None else _url(raw_url)
         webhook_failover_url = None if raw_failover is None else _url(raw_failover)
-        if (raw_url is not None and webhook_url is None) or (
-            raw_failover is not None and webhook_failover_url is None
-        ):
+        if (raw_url is not None and webhook_url is None) or (raw_failover is not None and webhook_failover_url is None):
             reason = reason or "invalid_webhook_url"
     if reason is not None or channel is None or time is None or data is None:
         return Skipped(event_id, stream, reason or "invalid_data", type_, channel, tenant)

@@ -76,9 +76,7 @@ def _glob_set(values: Iterable[str], what: str, allowed: re.Pattern[str], charac
         if not glob:
             raise ValueError(f"an empty {what} matches nothing; leave the parameter out to get everything")
         if allowed.match(glob) is None:
-            raise ValueError(
-                f"{glob[:64]!r} cannot match any {what}: 1 to 128 characters of {characters} and *"
-            )
+            raise ValueError(f"{glob[:64]!r} cannot match any {what}: 1 to 128 characters of {characters} and *")
     return None if "*" in globs else GlobSet(globs)
 
 
