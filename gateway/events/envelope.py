@@ -115,11 +115,15 @@ def _key(key: str) -> str:
         )
 
 
+def _source(stream: str) -> str:
+    return "/streams/" + percent_encode(stream, safe=":")
+
+
 def cloudevents(event: Event) -> bytes:
     """Structured CloudEvents 1.0; ``channel`` and ``tenant`` are extension attributes, ``subject`` is the channel."""
     tenant = "" if event.tenant is None else f'"tenant":"{event.tenant}",'
     head = (
-        f'{{"specversion":"1.0","id":"{format_id(event.id)}","source":"/streams/{percent_encode(event.stream, safe=":")}",'
+        f'{{"specversion":"1.0","id":"{format_id(event.id)}","source":"{_source(event.stream)}",'
         f'"type":"{event.type}","subject":"{event.channel}","time":"{event.time}",'
         f'"datacontenttype":"application/json","channel":"{event.channel}",{tenant}"data":'
     )

@@ -126,7 +126,7 @@ def read_data(raw: bytes) -> bytes | None:
 
 
 def read_entry(stream: str, raw_id: bytes, fields: Sequence[bytes]) -> Entry:
-    """Decode one entry: `fields` is name, value, name, value ... as Redis sends it; of a repeated name the last counts."""
+    """Decode one entry. `fields` is name, value, name, value, as Redis sends it; of a repeated name the last counts."""
     event_id = read_id(raw_id)
     it = iter(fields)
     get = dict(zip(it, it, strict=False)).get

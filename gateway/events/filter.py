@@ -143,7 +143,7 @@ EVERYTHING = Filter()
 
 
 def predicate(filter_: Filter) -> Callable[[Event], bool]:
-    """`filter_` as a function of an event, with a memo of its own: there are few (tenant, channel, type), many events."""
+    """`filter_` as a function of an event, with a memo: there are few (tenant, channel, type) and many events."""
     if filter_.is_everything:
         return lambda event: True
     memo: dict[tuple[str | None, str, str], bool] = {}

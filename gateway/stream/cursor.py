@@ -1,0 +1,100 @@
+"""A place in one stream, and reading on from it: from the window where that reaches back far enough, else from Redis.
+
+This is how everything leaves the log: a live tail, a replay, a page of history, a webhook endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from gateway.events.event import Entry
+from gateway.events.position import EventId
+from gateway.stream.gap import Gap, StreamInfo, verdict
+from gateway.stream.pace import Pace
+from gateway.stream.reader import Reader
+from gateway.stream.window import Item
+
+
+class Pages(Protocol):
+    """Where older entries come from: `gateway.stream.store.Store`."""
+
+    async def page(self, stream: str, after: EventId, count: int) -> tuple[list[Entry], StreamInfo]: ...
+
+
+class Cursor:
+    """Reads the stream of `reader` from `position` (exclusive) on.
+
+    `limit` is shared by all cursors of a process: how many may read from Redis at the same time.
+    """
+
+    def __init__(self, reader: Reader, pages: Pages, limit: asyncio.Semaphore, position: EventId, epoch: int) -> None:
+        self.reader = reader
+        self.position = position
+        self._epoch = epoch
+        self._pages = pages
+        self._limit = limit
+        self._pace = Pace()
+
+    def __repr__(self) -> str:
+        return f"<Cursor {self.stream} at {self.position} behind {self.reader!r}>"
+
+    @property
+    def stream(self) -> str:
+        """The key of the stream."""
+        return self.reader.stream
+
+    @property
+    def at_tail(self) -> bool:
+        """Whether there is nothing more to read now."""
+        window = self.reader.window
+        return self.position >= window.tail and self._epoch == window.epoch
+
+    def read_window(self, limit: int) -> list[Item] | None:
+        """The next items from memory, at most `limit`, empty at the tail; None when only Redis has them."""
+        window = self.reader.window
+        if self._epoch != window.epoch:
+            gap = Gap(self.reader.born, self.stream, self.position, "recreated")
+            self.position, self._epoch = gap.id, window.epoch
+            return [gap]
+        if self.position >= window.tail:
+            return []
+        if self.position < window.floor:
+            return None
+        items = window.after(self.position, limit)
+        # Between the last item and the tail may lie ids that no longer exist: the tail is as good a place.
+        self.position = items[-1].id if len(items) == limit else window.tail
+        return items
+
+    async def read(self, limit: int) -> list[Item]:
+        """The next items, at most about `limit`; empty at the tail. A `Gap` comes before what follows the hole.
+
+        Raises what the store raises when Redis is away; nothing is lost then, the next call tries again.
+        """
+        items = self.read_window(limit)
+        if items is not None:
+            return items
+        async with self._limit:
+            entries, info = await self._pages.page(self.stream, self.position, min(limit, self._pace.count))
+        self._pace.saw(entries)
+        gap = verdict(self.stream, self.position, info)
+        if gap is None:
+            self.position = entries[-1].id if entries else max(self.position, self.reader.window.floor)
+            return list(entries)
+        return await self._fall(gap, entries)
+
+    async def _fall(self, gap: Gap, entries: list[Entry]) -> list[Item]:
+        if gap.reason == "recreated":
+            # The reader will find out too, and say where the new life begins; hear it first, or it would be told twice.
+            await self.reader.refresh()
+            if self._epoch != self.reader.window.epoch:
+                return self.read_window(1) or []
+            self.position = gap.id
+            return [gap]
+        floor = self.reader.window.floor
+        if self.position <= floor < gap.id:
+            # Trimmed in Redis, but still in memory.
+            self.position = floor
+            return [gap._replace(id=floor)]
+        self.position = entries[-1].id if entries else max(gap.id, floor)
+        return [gap, *entries]

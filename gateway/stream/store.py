@@ -1,0 +1,169 @@
+"""The commands that the log needs of Redis: read, read backwards, append, trim, look.
+
+Everything that leaves here is decoded (`Entry`, `StreamInfo`).  Every method raises one of
+`gateway.backend.connection.UNAVAILABLE` when Redis is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.backend.connection import Redis, ResponseError
+from gateway.events.event import Entry, read_entry
+from gateway.events.filter import GlobSet
+from gateway.events.position import MAX, ZERO, EventId, format_id, read_id
+from gateway.stream.gap import MISSING, StreamInfo
+
+Fields = dict[str, bytes]
+"""The fields of an entry to be added."""
+
+# All or nothing: a second stream of the wrong type, or one whose ids are used up, must not leave the first half stored.
+# KEYS: the idempotency key ("" for none), then the stream of each entry.
+# ARGV: seconds to remember, then per entry the count of its fields and values, and these.
+_APPEND = """
+local seen = KEYS[1]
+if seen ~= '' then
+  local ids = redis.call('LRANGE', seen, 0, -1)
+  if #ids > 0 then return ids end
+end
+local ids, at = {}, 2
+for i = 2, #KEYS do
+  local n = tonumber(ARGV[at])
+  local id = redis.pcall('XADD', KEYS[i], '*', unpack(ARGV, at + 1, at + n))
+  if type(id) == 'table' then
+    for j = 1, #ids do redis.call('XDEL', KEYS[j + 1], ids[j]) end
+    return redis.error_reply(id.err)
+  end
+  ids[#ids + 1] = id
+  at = at + n + 1
+end
+if seen ~= '' then
+  for i = 1, #ids, 1000 do redis.call('RPUSH', seen, unpack(ids, i, math.min(i + 999, #ids))) end
+  redis.call('EXPIRE', seen, ARGV[1])
+end
+return ids
+"""
+
+
+def _info(reply: Any) -> StreamInfo:
+    if isinstance(reply, ResponseError):
+        if "no such key" in str(reply):
+            return MISSING
+        raise reply
+    it = iter(reply)
+    facts: dict[bytes, Any] = dict(zip(it, it, strict=False))
+    first = facts[b"first-entry"]
+    return StreamInfo(
+        length=facts[b"length"],
+        last_id=read_id(facts[b"last-generated-id"]),
+        first_id=None if first is None else read_id(first[0]),
+        entries_added=facts.get(b"entries-added"),
+    )
+
+
+def _entries(stream: str, reply: Any) -> list[Entry]:
+    if isinstance(reply, ResponseError):
+        raise reply
+    # An entry deleted between two steps of the server can come as a nil body (seen with XREADGROUP and XAUTOCLAIM).
+    return [read_entry(stream, raw_id, fields) for raw_id, fields in reply if fields is not None]
+
+
+class Store:
+    """Stream commands over one client's pool. `tail` takes a client whose only connection it may block."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._append = client.register_script(_APPEND)
+
+    async def info(self, stream: str) -> StreamInfo:
+        """XINFO STREAM."""
+        (info,) = await self._run(("XINFO STREAM", stream))
+        return _info(info)
+
+    async def page(self, stream: str, after: EventId, count: int) -> tuple[list[Entry], StreamInfo]:
+        """Up to `count` entries after `after`, and the state of the stream at the same instant."""
+        if after >= MAX:
+            return [], await self.info(stream)
+        start = format_id(after + 1)
+        reply, info = await self._run(("XRANGE", stream, start, "+", "COUNT", count), ("XINFO STREAM", stream))
+        return _entries(stream, reply), _info(info)
+
+    async def page_back(self, stream: str, until: EventId, count: int) -> tuple[list[Entry], StreamInfo]:
+        """The last `count` entries at or before `until`, newest first, and the state of the stream."""
+        command = ("XREVRANGE", stream, format_id(until), "-", "COUNT", count)
+        reply, info = await self._run(command, ("XINFO STREAM", stream))
+        return _entries(stream, reply), _info(info)
+
+    async def tail(self, stream: str, after: EventId, count: int, block_ms: int) -> tuple[list[Entry], StreamInfo]:
+        """Wait up to `block_ms` for entries after `after`; then the state of the stream, at or just after that read."""
+        pipe = self._client.pipeline(transaction=False)
+        pipe.execute_command("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", stream, format_id(after))
+        pipe.execute_command("XINFO STREAM", stream)
+        reply, info = await pipe.execute(raise_on_error=False)
+        if isinstance(reply, Exception):
+            raise reply
+        return _entries(stream, reply[0][1]) if reply else [], _info(info)
+
+    async def append(
+        self, entries: Sequence[tuple[str, Fields]], *, idempotency_key: str | None = None, remember: int = 86_400
+    ) -> list[str]:
+        """Add (stream, fields) in order, all or nothing; answer their ids.
+
+        With an `idempotency_key` that was used within `remember` seconds nothing is added and the ids of that time are
+        answered.  Raises `ResponseError` when Redis refuses one of them (a key that is no stream, out of memory).
+        """
+        if len(entries) == 1 and idempotency_key is None:
+            stream, fields = entries[0]
+            raw = await self._command("XADD", stream, "*", *_flat(fields))
+            return [raw.decode()]
+        arguments: list[Any] = [remember]
+        for _, fields in entries:
+            flat = _flat(fields)
+            arguments += [len(flat), *flat]
+        keys = [idempotency_key or "", *(stream for stream, _ in entries)]
+        return [raw.decode() for raw in await self._append(keys=keys, args=arguments)]
+
+    async def trim(self, stream: str, *, max_events: int = 0, min_id: EventId = ZERO) -> int:
+        """Drop the oldest entries beyond about `max_events` (0: no limit) and those below `min_id`; answer how many."""
+        removed = 0
+        if max_events:
+            removed += await self._command("XTRIM", stream, "MAXLEN", "~", max_events)
+        if min_id:
+            removed += await self._command("XTRIM", stream, "MINID", "~", format_id(min_id))
+        return removed
+
+    async def keys(self, globs: GlobSet) -> list[str]:
+        """The streams that exist now and match."""
+        names = [glob for glob in globs.globs if "*" not in glob]
+        if len(names) < len(globs.globs):
+            async for raw in self._client.scan_iter(count=1000, _type="stream"):
+                name = raw.decode("utf-8", "replace")
+                if name in globs:
+                    names.append(name)
+        return sorted(set(names))
+
+    async def lock(self, key: str, seconds: float) -> bool:
+        """Take a lock that frees itself after `seconds`; False when another process has it."""
+        return bool(await self._command("SET", key, b"1", "NX", "PX", max(1, int(seconds * 1000))))
+
+    async def ping(self) -> None:
+        """Raise unless Redis answers."""
+        await self._command("PING")
+
+    async def _command(self, *command: Any) -> Any:
+        return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def _run(self, *commands: tuple[Any, ...]) -> list[Any]:
+        pipe = self._client.pipeline(transaction=len(commands) > 1)
+        for command in commands:
+            pipe.execute_command(*command)
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Exception) and command[0] != "XINFO STREAM":
+                raise reply
+        return replies
+
+
+def _flat(fields: Fields) -> list[Any]:
+    return [part for pair in fields.items() for part in pair]
