@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -46,6 +47,23 @@ def _check_streams(streams: tuple[str, ...]) -> tuple[str, ...]:
     return streams
 
 
+def _check_redis_url(url: SecretStr | None) -> SecretStr | None:
+    text = url.get_secret_value() if url else ""
+    if text and not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    urlsplit(text).port  # noqa: B018 - raises ValueError for a port that is none
+    return url
+
+
+def _check_http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a URL such as http://127.0.0.1:8080")
+    if parts.query or parts.fragment:
+        raise ValueError("must have no query and no fragment")
+    return url.rstrip("/")
+
+
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
@@ -54,27 +72,40 @@ class Settings(BaseSettings):
     """The settings of one process. Durations are seconds, or texts like ``250ms``, ``30s``, ``10m``, ``7d``."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GATEWAY_", extra="forbid", frozen=True, populate_by_name=True, validate_default=True
+        env_prefix="GATEWAY_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        validate_default=True,
     )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    redis_url: SecretStr | None = Field(
+    redis_url: Annotated[SecretStr | None, AfterValidator(_check_redis_url)] = Field(
         None,
         validation_alias=AliasChoices("GATEWAY_REDIS_URL", "REDIS_URL", "redis_url"),
         description="Redis >= 6.2 or Valkey: redis://, rediss:// or unix://; without it an embedded Valkey is started",
     )
     data_dir: Path = Field(Path(".gateway"), description="where the embedded Valkey keeps its append-only file")
     embedded_port: int = Field(
-        6399, ge=0, le=65535, description="port of the embedded Valkey, on loopback; 0 takes a free one"
+        6399,
+        ge=0,
+        le=65535,
+        description="port of the embedded Valkey, on loopback; 0 takes a free one, as the default does when it is taken",
+    )
+    embedded_fsync: Literal["everysec", "always", "no"] = Field(
+        "everysec", description="when the embedded Valkey syncs its append-only file to disk: everysec, always or no"
     )
     streams: Annotated[NameList, AfterValidator(_check_streams)] = Field(
         ("events",),
         description="stream keys that are served, comma list, globs allowed; the first is the default",
     )
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
     log_json: bool = Field(False, description="log lines as JSON")
+    insecure: bool = Field(False, description="serve other addresses than loopback although no access is configured")
     demo: bool = Field(False, description="publish sample events")
+    demo_rate: float = Field(3.0, gt=0, le=10_000, description="sample events a second")
 
     retention_events: int = Field(
         1_000_000, ge=0, description="trim each stream to about this many events; 0 = do not trim by count"
@@ -93,6 +124,20 @@ class Settings(BaseSettings):
     request_timeout: Seconds = Field(10.0, gt=0, description="how long a client may take to send its request")
 
 
+class ClientSettings(BaseSettings):
+    """Where the client commands find the gateway."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GATEWAY_", env_ignore_empty=True, extra="forbid", frozen=True, validate_default=True
+    )
+
+    url: Annotated[str, AfterValidator(_check_http_url)] = Field(
+        "http://127.0.0.1:8080", description="the gateway to talk to"
+    )
+    token: SecretStr | None = Field(None, description="API key or JWT, sent as Authorization: Bearer")
+
+
 def masked_url(url: str) -> str:
-    """`url` with its password replaced by ``***``."""
-    return re.sub(r"(://[^/@]*?:)[^@/]*@", r"\1***@", url)
+    """`url` with its password replaced by ``***``, also one that should have been percent-encoded or is in the query."""
+    url = re.sub(r"(://[^:/?#@]*:)[^?#]*@", r"\1***@", url)
+    return re.sub(r"([?&][a-z_]*password=)[^&#]*", r"\1***", url)
