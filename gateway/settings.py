@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         6399,
         ge=0,
         le=65535,
-        description="port of the embedded Valkey, on loopback; 0 takes a free one, as the default does when it is taken",
+        description="port of the embedded Valkey, on loopback; 0, or the default when it is taken: a free one",
     )
     embedded_fsync: Literal["everysec", "always", "no"] = Field(
         "everysec", description="when the embedded Valkey syncs its append-only file to disk: everysec, always or no"
@@ -138,6 +138,6 @@ class ClientSettings(BaseSettings):
 
 
 def masked_url(url: str) -> str:
-    """`url` with its password replaced by ``***``, also one that should have been percent-encoded or is in the query."""
+    """`url` with its password replaced by ``***``, also one in the query or not percent-encoded."""
     url = re.sub(r"(://[^:/?#@]*:)[^?#]*@", r"\1***@", url)
     return re.sub(r"([?&][a-z_]*password=)[^&#]*", r"\1***", url)
