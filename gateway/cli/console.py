@@ -1,0 +1,54 @@
+"""What commands say: results on stdout, everything else on stderr; colours on a terminal only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+FAILED = 1
+WRONG_USAGE = 2
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A remark that is no result and no problem."""
+    err.print(text, style="dim", markup=False)
+
+
+def warn(text: str) -> None:
+    """A problem that the command can live with."""
+    err.print(f"[bold yellow]warning:[/] {_plain(text)}")
+
+
+def fail(text: str, code: int = FAILED) -> NoReturn:
+    """Say what went wrong, in one line, and exit with `code`."""
+    err.print(f"[bold red]error:[/] {_plain(text)}")
+    raise typer.Exit(code)
+
+
+def wrong_usage(text: str) -> NoReturn:
+    """Say what is wrong with the arguments, and exit with 2."""
+    fail(text, WRONG_USAGE)
+
+
+def write_line(text: str) -> None:
+    """A result, as it is, at once: for programs to read."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def silence_stdout() -> None:
+    """After the reader of our pipe has gone: keep Python from complaining when it flushes stdout at exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
