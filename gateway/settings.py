@@ -116,6 +116,9 @@ class Settings(BaseSettings):
 
     heartbeat: Seconds = Field(15.0, gt=0, description="a comment line is sent after this long without a write")
     retry: Seconds = Field(3.0, description="the reconnect delay given to clients, spread by 20 % either way")
+    drain_seconds: Seconds = Field(
+        10.0, description="on SIGTERM each stream is ended at a random moment of this long, so that clients spread"
+    )
     max_replays: int = Field(64, ge=1, description="replays from Redis at once; more wait their turn")
 
     max_body_bytes: int = Field(1 << 20, ge=1024, description="largest body of POST /api/events")

@@ -9,10 +9,13 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from gateway.events.event import Entry, Skipped
 
 _LAG = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -39,7 +42,7 @@ class Telemetry:
         self.replays = counter("gateway_replays", "Subscriptions that began before the tail, by source", ["source"])
         self.events_replayed = counter("gateway_events_replayed", "Events written during replays")
         self.gaps = counter("gateway_gaps", "Gaps told to subscribers", ["reason"])
-        self.redis_reconnects = counter("gateway_redis_reconnects", "Times a reader lost Redis and came back")
+        self.redis_connects = counter("gateway_redis_connects", "Times a reader reached Redis, at first or again")
         self.redis_up = gauge("gateway_redis_up", "1 while the readers reach Redis, else 0")
         self.events_trimmed = counter("gateway_events_trimmed", "Events dropped by retention")
         self.lag = Histogram(
@@ -48,6 +51,50 @@ class Telemetry:
             buckets=_LAG,
             registry=registry,
         )
+
+    def read(self, entries: Sequence[Entry]) -> None:
+        """A reader got a batch at the tail."""
+        self.events_read.inc(len(entries))
+        for entry in entries:
+            if isinstance(entry, Skipped):
+                self.events_skipped.labels(entry.reason).inc()
+
+    def lost(self, stream: str) -> None:
+        """A reader lost Redis."""
+        self.redis_up.set(0)
+
+    def regained(self, stream: str) -> None:
+        """A reader reached Redis, at first or again."""
+        self.redis_up.set(1)
+        self.redis_connects.inc()
+
+    def opened(self, representation: str) -> None:
+        """A subscription began."""
+        self.connections.labels(representation).inc()
+
+    def closed(self, representation: str, reason: str) -> None:
+        """A subscription ended."""
+        self.connections.labels(representation).dec()
+        self.connections_closed.labels(reason).inc()
+
+    def wrote(self, events: int, size: int, *, replay: bool) -> None:
+        """Events were handed to a connection."""
+        self.frames_written.inc(events)
+        self.bytes_written.inc(size)
+        if replay:
+            self.events_replayed.inc(events)
+
+    def lagged(self, seconds: float) -> None:
+        """So long after the batch was read, it was handed to a connection."""
+        self.lag.observe(seconds)
+
+    def gap(self, reason: str) -> None:
+        """A subscriber was told of a gap."""
+        self.gaps.labels(reason).inc()
+
+    def replay(self, source: str) -> None:
+        """A subscription began before the tail."""
+        self.replays.labels(source).inc()
 
     def render(self) -> bytes:
         """The text format of Prometheus, version 0.0.4."""

@@ -125,13 +125,22 @@ class Store:
         return [raw.decode() for raw in await self._append(keys=keys, args=arguments)]
 
     async def trim(self, stream: str, *, max_events: int = 0, min_id: EventId = ZERO) -> int:
-        """Drop the oldest entries beyond about `max_events` (0: no limit) and those below `min_id`; answer how many."""
-        removed = 0
+        """Drop the oldest entries beyond `max_events` (0: no limit) and those below `min_id`; answer how many.
+
+        First whole nodes, at most 10,000 entries a command, so that a long overdue trim holds up nobody (a bare ``~``
+        stops after as many and would fall behind a busy stream); then the rest exactly, less than a node.
+        """
+        limits: list[tuple[str, int | str]] = []
         if max_events:
-            removed += await self._command("XTRIM", stream, "MAXLEN", "~", max_events)
+            limits.append(("MAXLEN", max_events))
         if min_id:
-            removed += await self._command("XTRIM", stream, "MINID", "~", format_id(min_id))
-        return removed
+            limits.append(("MINID", format_id(min_id)))
+        total = 0
+        for strategy, threshold in limits:
+            while removed := await self._command("XTRIM", stream, strategy, "~", threshold, "LIMIT", 10_000):
+                total += removed
+            total += await self._command("XTRIM", stream, strategy, "=", threshold)
+        return total
 
     async def keys(self, globs: GlobSet) -> list[str]:
         """The streams that exist now and match."""

@@ -1,0 +1,147 @@
+"""The one place that knows everything: settings in, an ASGI application out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.backend.connection import Redis, connect
+from gateway.dashboard.routes import routes as dashboard_routes
+from gateway.errors import CONTENT_TYPE, Problem
+from gateway.operations import operation_routes
+from gateway.publish import PublishLimits, publish_routes
+from gateway.settings import Settings
+from gateway.sse.hub import Hub
+from gateway.sse.routes import event_routes
+from gateway.sse.subscriber import Timing
+from gateway.stream.log import Limits, Log
+from gateway.stream.retention import Retention
+from gateway.stream.store import Store
+from gateway.telemetry import Telemetry
+
+logger = logging.getLogger("gateway")
+
+_RETENTION_INTERVAL = 10.0
+_TAIL_TIMEOUT = 6.0  # a blocking read lasts 1 s: silence for much longer is a dead connection
+
+
+class Gateway:
+    """The parts of one process, and their life. `settings.redis_url` must be set."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.redis_url is None:
+            raise ValueError("a Redis URL is needed: the embedded server is started by the command, not by the app")
+        self.settings = settings
+        self.telemetry = Telemetry()
+        self._url = settings.redis_url.get_secret_value()
+        self._clients: list[Redis] = []
+        self.store = Store(self._connect("gateway", timeout=settings.publish_timeout, connections=64))
+        self.log = Log(
+            self.store,
+            lambda: Store(self._connect("gateway-reader", timeout=_TAIL_TIMEOUT, connections=1)),
+            settings.streams,
+            Limits(settings.window_events, settings.window_bytes, settings.max_replays),
+            self.telemetry,
+            time.monotonic,
+            random.random,
+        )
+        self.hub = Hub(
+            self.log,
+            timing=Timing(settings.heartbeat, settings.retry, time.monotonic, random.random),
+            meter=self.telemetry,
+        )
+        self.retention = Retention(
+            self.store,
+            self.log.served,
+            max_events=settings.retention_events,
+            max_age=settings.retention_age,
+            interval=_RETENTION_INTERVAL,
+            now=time.time,
+            trimmed=self.telemetry.events_trimmed.inc,
+        )
+
+    def _connect(self, name: str, *, timeout: float, connections: int) -> Redis:
+        client = connect(self._url, name=name, timeout=timeout, connections=connections)
+        self._clients.append(client)
+        return client
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Readers and trimming at work."""
+        self.log.start()
+        chores = [asyncio.create_task(self.retention.run()), asyncio.create_task(self._reap())]
+        await asyncio.gather(*(reader.ready(5.0) for reader in self.log.readers))
+        try:
+            yield
+        finally:
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+            await self.log.stop()
+            for client in self._clients:
+                await client.aclose()
+
+    async def _reap(self) -> None:
+        while True:
+            await asyncio.sleep(10)
+            await self.log.reap()
+
+    async def drain(self) -> None:
+        """End all subscriptions, spread over the drain time."""
+        await self.hub.drain(self.settings.drain_seconds)
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The application; ``app.state.gateway`` is its `Gateway`."""
+    gateway = Gateway(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with gateway.running():
+            yield
+
+    limits = PublishLimits(
+        settings.max_body_bytes, settings.max_event_bytes, settings.publish_timeout, settings.request_timeout
+    )
+    app = Starlette(
+        routes=[
+            *event_routes(gateway.hub),
+            *publish_routes(gateway.log, limits, gateway.telemetry.events_published.inc),
+            *operation_routes(gateway.log, gateway.hub, gateway.telemetry),
+            *dashboard_routes(),
+        ],
+        exception_handlers={Problem: _problem, HTTPException: _http_exception, Exception: _defect},
+        lifespan=lifespan,
+    )
+    app.state.gateway = gateway
+    return app
+
+
+def _answer(problem: Problem) -> Response:
+    return Response(problem.body(), problem.status, headers=problem.headers, media_type=CONTENT_TYPE)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return _answer(error)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not possible here"}
+    headers = dict(error.headers or {})
+    return _answer(Problem(error.status_code, detail.get(error.status_code, error.detail), headers=headers))
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    # Starlette raises it again after this answer, so the server logs the trace; the client gets none of it.
+    return _answer(Problem(500, "an error in the gateway; the log has the details"))

@@ -1,0 +1,135 @@
+"""The way in over HTTP: ``POST /api/events`` -> XADD (CONTRACT section 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.backend.connection import UNAVAILABLE, ResponseError
+from gateway.errors import FieldError, Problem, bad_request, unavailable
+from gateway.events.draft import Draft, InvalidDraft, parse_batch, parse_lines
+from gateway.stream.log import Log
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?\Z")
+_REMEMBER = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class PublishLimits:
+    """Bytes and seconds."""
+
+    body: int = 1 << 20
+    event: int = 256 << 10
+    timeout: float = 5.0
+    """How long Redis may take before the answer is 503."""
+    request_timeout: float = 10.0
+    """How long the client may take to send its body before the answer is 408."""
+
+
+def publish_routes(log: Log, limits: PublishLimits, published: Callable[[int], None]) -> list[Route]:
+    """The route; `published` is told how many events were added."""
+
+    async def post_events(request: Request) -> Response:
+        drafts = _parse(request, await _body(request, limits))
+        _check(drafts, log, limits)
+        ids = await _append(drafts, _idempotency_key(request), log, limits.timeout)
+        published(len(ids))
+        return Response(orjson.dumps({"ids": ids}), status_code=201, media_type="application/json")
+
+    return [Route("/api/events", post_events, methods=["POST"], name="publish")]
+
+
+async def _body(request: Request, limits: PublishLimits) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limits.body:
+        raise _too_large(limits.body)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.request_timeout):
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > limits.body:
+                    raise _too_large(limits.body)
+    except TimeoutError:
+        raise Problem(408, "the body did not arrive in time", headers={"Connection": "close"}) from None
+    except ClientDisconnect:
+        raise Problem(400, "the body ended before its announced length") from None
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, f"the body is larger than {limit} bytes", headers={"Connection": "close"})
+
+
+def _parse(request: Request, body: bytes) -> list[Draft]:
+    media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise Problem(422, f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+    try:
+        if media == "application/json":
+            return parse_batch(text)
+        if media in ("application/x-ndjson", "application/ndjson"):
+            return parse_lines(text)
+    except InvalidDraft as error:
+        raise _unprocessable([FieldError(*pair) for pair in error.errors]) from None
+    raise Problem(415, "send application/json or application/x-ndjson")
+
+
+def _unprocessable(errors: Sequence[FieldError]) -> Problem:
+    first = errors[0]
+    return Problem(422, f"{first.field or 'body'}: {first.message}; nothing was stored", errors=errors)
+
+
+def _check(drafts: list[Draft], log: Log, limits: PublishLimits) -> None:
+    single = len(drafts) == 1
+    for index, draft in enumerate(drafts):
+        path = "" if single else f"[{index}]"
+        if draft.size > limits.event:
+            raise Problem(
+                413,
+                f"{path or 'the event'} is larger than {limits.event} bytes; nothing was stored",
+                errors=[FieldError(path, "too large")],
+            )
+        if draft.stream is not None and draft.stream not in log.served:
+            field = f"{path}.stream" if path else "stream"
+            raise _unprocessable([FieldError(field, f"stream {draft.stream} is not served here")])
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if _IDEMPOTENCY_KEY.match(key) is None:
+        raise bad_request("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+    return "gateway:idempotency:" + hashlib.sha256(key.encode()).hexdigest()
+
+
+async def _append(drafts: list[Draft], key: str | None, log: Log, timeout: float) -> list[str]:
+    entries = [(draft.stream or log.default_stream, draft.fields()) for draft in drafts]
+    try:
+        async with asyncio.timeout(timeout):
+            return await log.store.append(entries, idempotency_key=key, remember=_REMEMBER)
+    except TimeoutError:
+        raise _away() from None
+    except ResponseError as error:
+        if "WRONGTYPE" in str(error):
+            raise Problem(409, "a key of that name is not a stream; nothing was stored") from None
+        raise _away() from None
+    except UNAVAILABLE:
+        raise _away() from None
+
+
+def _away() -> Problem:
+    return unavailable("Redis did not take the events; send them again with an Idempotency-Key to be safe")

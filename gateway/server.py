@@ -1,0 +1,156 @@
+"""uvicorn, with what it lacks for streams that never end: a drain before it waits, bounded buffers, header timeouts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from types import FrameType
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.app import Gateway, create_app
+from gateway.settings import Settings
+
+_SEND_BUFFER = 65_536
+"""Bytes the kernel may hold for one reader: without a limit 4 MB go to a client that reads nothing (measured)."""
+_USER_TIMEOUT_MS = 30_000
+_BACKLOG = 4096
+
+
+def bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """A listening socket whose accepted ones inherit bounded buffers and dead-peer detection. Raises `OSError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+        sock.set_inheritable(True)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol, with a deadline for the request's head (uvicorn has none)."""
+
+    request_timeout = 10.0
+    _head_deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the clock for the first request."""
+        super().connection_made(cast(asyncio.Transport, transport))
+        self._head_deadline = self.loop.call_later(self.request_timeout, self._abandon)
+
+    def on_headers_complete(self) -> None:
+        """The head is here: stop the clock."""
+        self._stop_clock()
+        super().on_headers_complete()
+
+    def on_message_begin(self) -> None:
+        """The head of another request on this connection has begun."""
+        super().on_message_begin()
+        if self._head_deadline is None:
+            self._head_deadline = self.loop.call_later(self.request_timeout, self._abandon)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave no timer behind (uvicorn leaves its own after a reset)."""
+        self._stop_clock()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def _stop_clock(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def _abandon(self) -> None:
+        self._head_deadline = None
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Ends streams before uvicorn waits for them; a second signal leaves at once."""
+
+    def __init__(
+        self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], started: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._on_started = started
+        self._left_at_once = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: drain. Second, or Ctrl-C: leave."""
+        if self.should_exit or sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then uvicorn's own shutdown."""
+        for server in self.servers:
+            server.close()
+        if not self.force_exit:
+            drain = asyncio.ensure_future(self._drain())
+            while not drain.done() and not self.force_exit and self.server_state.tasks:
+                await asyncio.wait([drain], timeout=0.1)
+            drain.cancel()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """As uvicorn, but without raising the signal again: an orderly end exits with 0."""
+        handlers = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for sig, handler in handlers.items():
+                signal.signal(sig, handler)
+
+
+def serve(settings: Settings, *, on_started: Callable[[str], None] | None = None) -> int:
+    """Run until a signal; the exit code. `on_started` gets the base URL. Raises `OSError` when the port is taken."""
+    sock = bind(settings.host, settings.port)
+    host, port = sock.getsockname()[:2]
+    app = create_app(settings)
+    gateway: Gateway = app.state.gateway
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    options: dict[str, Any] = {
+        "http": type("ServedProtocol", (Protocol,), {"request_timeout": settings.request_timeout}),
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": 5,
+        "proxy_headers": False,
+    }
+    config = uvicorn.Config(app, **options)
+    server = Server(config, gateway.drain, lambda: on_started(url) if on_started else None)
+    server.run(sockets=[sock])
+    return 0 if server.started else 1
+
+
+def is_port_taken(error: OSError) -> bool:
+    """Whether `bind` failed because somebody else listens there."""
+    return error.errno == errno.EADDRINUSE
