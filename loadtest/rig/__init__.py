@@ -1,0 +1,1 @@
+"""The parts of a load test: processes, connections, publishers, statistics, reports."""
