@@ -34,7 +34,8 @@ def connect(url: str, *, name: str = "gateway", timeout: float = 5.0, connection
         timeout=timeout,
         socket_timeout=timeout,
         socket_connect_timeout=min(timeout, 2.0),
-        socket_keepalive=True,
+        # Connections over a Unix socket know no such option, and refuse it.
+        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         socket_read_size=262_144,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
