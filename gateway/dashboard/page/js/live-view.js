@@ -1,0 +1,273 @@
+/** The live section: joins the stream client with what shows it. */
+
+import { copyOnClick } from "./clipboard.js";
+import { curlTail, eventsUrl } from "./commands.js";
+import { ConnectionBadge } from "./connection-badge.js";
+import { Counters } from "./counters.js";
+import { showEvent, showMark } from "./details.js";
+import { byId, countOf, element, formatCount, oncePerFrame, setText } from "./dom.js";
+import { showEmpty } from "./empty-state.js";
+import { EventBuffer } from "./event-buffer.js";
+import { EventList } from "./event-list.js";
+import { FilterForm } from "./filter-form.js";
+import { ending, Incidents } from "./incidents.js";
+import { Notices } from "./notices.js";
+import { Panel } from "./panel.js";
+import { PublishForm } from "./publish-form.js";
+import { RateLine } from "./rate-line.js";
+import { RateMeter } from "./rate-meter.js";
+import { mark, readEvent } from "./row.js";
+import { StreamClient } from "./stream-client.js";
+import { apiQuery, readHash, writeHash } from "./subscription.js";
+import { Tail } from "./tail.js";
+
+const BOUNDS = { maxRows: 5_000, maxCharacters: 32_000_000 };
+const WIDE = matchMedia("(min-width: 64rem)");
+
+const HELD = { paused: "Paused", reading: "Held while you read", scrolled: "Held while you scroll" };
+
+export class LiveView {
+  #subscription = readHash("");
+  /** Whether history still comes in; it counts as received, not as a rate. */
+  #replaying = false;
+  #cut = false;
+  #emptyFor = null;
+
+  constructor() {
+    this.buffer = new EventBuffer(BOUNDS);
+    this.meter = new RateMeter();
+    this.counters = new Counters();
+    this.badge = new ConnectionBadge();
+    this.notices = new Notices(byId("notices"));
+    this.incidents = new Incidents(this);
+    this.line = new RateLine(byId("rate"));
+    this.askDraw = oncePerFrame(() => this.#draw());
+    this.panel = new Panel({ onClose: (part) => this.#panelClosed(part) });
+    this.list = new EventList(byId("events"), {
+      onChoose: (row, by) => this.#chosen(row, by),
+      onScroll: (top) => this.#scrolled(top),
+      onToggle: () => this.#togglePause(),
+    });
+    this.tail = new Tail(this.buffer, this.list);
+    this.filters = new FilterForm({ onApply: (subscription) => this.#go(subscription) });
+    const url = eventsUrl();
+    this.publish = new PublishForm({ url, stream: () => this.#onlyStream() });
+    this.client = new StreamClient({
+      url,
+      onEvent: (text, id) => this.#event(text, id),
+      onControl: (name, data, text) => this.#control(name, data, text),
+      onState: (state) => this.#connection(state),
+    });
+    this.#wire();
+    setInterval(() => this.#drawRate(), 1000);
+  }
+
+  /** Shows what `hash` asks for, from its start. @param {string} hash */
+  show(hash) {
+    this.#subscription = readHash(hash);
+    this.filters.show(this.#subscription);
+    this.#replaying = this.#subscription.start.kind !== "live";
+    this.#cut = false;
+    this.incidents.reset();
+    this.counters.reset();
+    this.meter.reset();
+    this.notices.clear();
+    this.tail.clear();
+    this.tail.follow();
+    if (this.panel.shown === "details") this.panel.close();
+    this.client.open(apiQuery(this.#subscription));
+    this.#drawRate();
+    this.askDraw();
+  }
+
+  #wire() {
+    byId("pause").addEventListener("click", () => this.#togglePause());
+    byId("newer").addEventListener("click", () => this.#follow());
+    byId("clear").addEventListener("click", () => {
+      if (this.panel.shown === "details") this.panel.close();
+      this.tail.clear();
+      this.askDraw();
+    });
+    byId("find").addEventListener("input", (event) => {
+      this.tail.term = event.target.value;
+      this.askDraw();
+    });
+    copyOnClick(byId("copy-curl"), () => curlTail(this.#subscription));
+    copyOnClick(byId("copy-link"), () => location.href);
+    const open = byId("publish-open");
+    open.addEventListener("click", () => {
+      if (this.panel.shown === "publish") this.panel.close();
+      else this.#openPublish();
+    });
+  }
+
+  #go(subscription) {
+    const hash = writeHash(subscription);
+    if (hash === location.hash) this.show(hash);
+    else location.hash = hash; // hashchange does the rest, as it does for Back
+  }
+
+  #onlyStream() {
+    const { streams } = this.#subscription;
+    return streams.length === 1 ? streams[0] : undefined;
+  }
+
+  // What comes in
+
+  #event(text, id) {
+    const row = readEvent(text, id);
+    this.buffer.push(row);
+    this.counters.received += 1;
+    if (!this.#replaying) this.meter.add();
+    this.filters.saw(row);
+    this.askDraw();
+  }
+
+  #control(name, data, text) {
+    const handle = {
+      "gateway.gap": () => this.incidents.gap(data, text),
+      "gateway.skipped": () => this.incidents.skipped(data, text),
+      "gateway.closing": () => this.incidents.closing(data, text),
+      "gateway.caught-up": () => this.#caughtUp(data, text),
+    }[name];
+    handle?.();
+    this.askDraw();
+  }
+
+  #caughtUp({ replayed = 0 }, text) {
+    if (this.#cut) this.buffer.push(mark("back", `Connection back; ${countOf(replayed, "event")} caught up`, text));
+    else if (this.#replaying && replayed > 0) this.buffer.push(mark("caught-up", "Live from here", text));
+    this.#replaying = false;
+    this.#cut = false;
+    this.badge.show(this.client.state, false);
+  }
+
+  #connection(state) {
+    if (["reconnecting", "offline"].includes(state.name)) this.#cut = true;
+    this.badge.show(state, this.#replaying);
+    if (state.name === "open") ["closed", "slow", "trouble"].forEach((key) => this.notices.remove(key));
+    if (state.name === "closed") this.#closed(state);
+    if (state.slow) {
+      this.notices.show("slow", {
+        level: "info",
+        title: "Still connecting.",
+        text: "Over HTTP/1.1 a browser opens six connections to a host, and each tab with a live stream holds one. If other tabs are open, close one.",
+      });
+    }
+    if (state.name === "reconnecting" && state.problem !== undefined) {
+      this.notices.show("trouble", { level: "warning", title: "The gateway is not ready.", text: state.reason ?? "", dismiss: false });
+    }
+    this.askDraw();
+  }
+
+  #closed({ reason, problem }) {
+    const placed = problem === undefined ? 0 : this.filters.showProblem(problem.errors);
+    const details = placed > 0 ? "" : problem?.errors.map(({ field, message }) => `${field}: ${message}`).join(" ");
+    this.notices.remove("slow");
+    this.notices.remove("trouble");
+    this.notices.show("closed", {
+      level: "bad",
+      title: "Not connected.",
+      text: [ending(reason), details].filter(Boolean).join(" "),
+      dismiss: false,
+      action: { label: "Connect again", run: () => this.client.reopen() },
+    });
+  }
+
+  // What the user does
+
+  #chosen(row, by) {
+    if (row === null) {
+      this.panel.close();
+      return;
+    }
+    this.tail.hold("reading");
+    if (by !== "arrows" || WIDE.matches) this.#openDetails(row, by === "enter");
+    this.askDraw();
+  }
+
+  #openDetails(row, focus) {
+    const parent = byId("details");
+    if (row.kind === "event") {
+      showEvent(parent, row, {
+        subscription: () => this.#subscription,
+        onFilter: (part, value) => this.#go({ ...this.#subscription, [part]: [value] }),
+      });
+    } else {
+      showMark(parent, row);
+    }
+    byId("publish-open").setAttribute("aria-expanded", "false");
+    this.panel.open("details", row.kind === "event" ? row.type : `gateway.${row.kind}`, { focus });
+  }
+
+  #openPublish() {
+    this.list.selected = 0;
+    byId("publish-open").setAttribute("aria-expanded", "true");
+    this.panel.open("publish", "Publish an event", { focus: true });
+    this.tail.release("reading");
+    this.askDraw();
+  }
+
+  #panelClosed(part) {
+    if (part === "publish") byId("publish-open").setAttribute("aria-expanded", "false");
+    this.list.selected = 0;
+    this.tail.release("reading");
+    this.askDraw();
+  }
+
+  #scrolled(top) {
+    if (top > 4 && this.tail.held === null) this.tail.hold("scrolled");
+    else if (top <= 0) this.tail.release("scrolled");
+    this.askDraw();
+  }
+
+  #togglePause() {
+    if (this.tail.held === null) this.tail.hold("paused");
+    else this.#follow();
+    this.askDraw();
+  }
+
+  #follow() {
+    if (this.panel.shown === "details") this.panel.close();
+    this.tail.follow();
+    this.askDraw();
+  }
+
+  // What is drawn
+
+  #draw() {
+    const shown = this.tail.draw();
+    const { held, waiting, term } = this.tail;
+    setText(byId("pause"), held === null ? "Pause" : "Resume");
+    const rows = term === "" ? countOf(shown, "row") : `${countOf(shown, "row")} with “${term}”`;
+    setText(byId("tail-note"), held === null ? rows : `${HELD[held]} · ${rows}`);
+    const newer = byId("newer");
+    newer.hidden = waiting === 0;
+    setText(newer, `${formatCount(waiting)} newer`);
+    this.#drawEmpty(shown);
+    this.counters.draw({ history: this.meter.history(), dropped: this.buffer.dropped });
+  }
+
+  #drawRate() {
+    const history = this.meter.history();
+    this.line.draw(history);
+    this.counters.draw({ history, dropped: this.buffer.dropped });
+  }
+
+  #drawEmpty(shown) {
+    const settled = this.client.state.name === "open" && !this.#replaying;
+    const node = byId("empty");
+    const why = shown > 0 ? null : this.tail.term !== "" ? "term" : settled ? this.#subscription : null;
+    byId("events").classList.toggle("is-empty", shown === 0);
+    node.hidden = why === null;
+    if (why === this.#emptyFor) return;
+    this.#emptyFor = why;
+    if (why === "term") node.replaceChildren(element("h2", {}, "No row in view contains this"));
+    else if (why !== null) {
+      showEmpty(node, {
+        subscription: this.#subscription,
+        onUnfilter: () => this.#go({ ...this.#subscription, types: [], channels: [] }),
+      });
+    }
+  }
+}
