@@ -55,7 +55,10 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
     return Report(
         name="fanout",
         title=ABOUT,
-        load=f"{args.subscribers:,} subscribers, {args.rate:g} events/s, frames of {args.frame} bytes, {args.seconds:g} s.",
+        load=(
+            f"{args.subscribers:,} subscribers, {args.rate:g} events/s, frames of {args.frame} bytes, "
+            f"{args.seconds:g} s."
+        ),
         columns=COLUMNS,
         rows=rows,
         ratios=ratios,

@@ -8,11 +8,12 @@ from functools import partial
 
 from loadtest.rig.bench import Bench
 from loadtest.rig.chart import bars
-from loadtest.rig.fleet import Fleet, until
+from loadtest.rig.fleet import Fleet
 from loadtest.rig.load import no_garbage_collection
 from loadtest.rig.publish import pace
 from loadtest.rig.report import Column, Report, ratio_target
 from loadtest.rig.stats import Row, quantile
+from loadtest.rig.wait import until
 
 ABOUT = "cost of an event that matches one of many filters"
 PEERS = ("nchan",)

@@ -92,7 +92,10 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
     return Report(
         name="saturate",
         title=ABOUT,
-        load=f"{args.subscribers:,} subscribers, frames of {args.frame} bytes, steps of {args.seconds:g} s, p99 <= {args.p99:g} ms.",
+        load=(
+            f"{args.subscribers:,} subscribers, frames of {args.frame} bytes, steps of {args.seconds:g} s, "
+            f"p99 <= {args.p99:g} ms."
+        ),
         columns=COLUMNS,
         rows=rows,
         ratios=ratios,

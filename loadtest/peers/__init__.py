@@ -27,6 +27,8 @@ class Options:
     format: str = "raw"
     """Of the gateway: what is in `data:`."""
     workers: int = 1
+    embedded: bool = False
+    """Of the gateway: start its own Valkey."""
     extra: tuple[str, ...] = ()
     """Further arguments of the command."""
     env: dict[str, str] = field(default_factory=dict)
@@ -47,7 +49,8 @@ class Peer:
     name = ""
     about = ""
     can: frozenset[str] = frozenset()
-    """Of ``fanout`` (deliver what is published), ``channels`` (several, filtered), ``resume`` (by Last-Event-ID)."""
+    """Of ``fanout`` (delivers what is published), ``idle`` (holds connections), ``channels`` (a subscriber may ask for
+    one of many), ``all`` (or for all of them), ``resume`` (by Last-Event-ID), ``durable`` (also after a restart)."""
     overhead = 0
     """Bytes of a frame on the wire that are not payload, without chunk framing."""
     accept = "text/event-stream"

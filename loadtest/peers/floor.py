@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
 from pathlib import Path
 
 from loadtest.peers import Peer
@@ -30,7 +29,10 @@ class Server(Peer):
         program = self.site.folder / "floor"
         if not program.exists():
             source = Path(__file__).with_name("floor.c")
-            subprocess.run(["cc", "-O2", "-o", str(program), str(source)], check=True, timeout=60)
+            build = ProcessTree(
+                ["cc", "-O2", "-o", str(program), str(source)], cores=self.site.cores, log=self.site.folder / "cc.log"
+            )
+            await build.wait_for_end()
         self.port, self._control = free_port(), free_port()
         command = [str(program), str(self.port), str(self._control)]
         self.process = ProcessTree(command, cores=self.site.cores, log=self.site.folder / "floor.log")

@@ -18,7 +18,7 @@ _ENVELOPE = (
 class Server(Peer):
     name = "gateway"
     about = "gateway serve"
-    can = frozenset({"fanout", "channels", "resume", "idle"})
+    can = frozenset({"fanout", "channels", "all", "resume", "idle", "durable"})
 
     @property
     def overhead(self) -> int:  # type: ignore[override]
@@ -26,7 +26,11 @@ class Server(Peer):
         return frame if self.options.format == "raw" else frame + len(_ENVELOPE)
 
     async def start(self) -> None:
-        command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--redis-url", self.site.broker.url]
+        command = [sys.executable, "-m", "gateway", "serve", "--port", "0"]
+        if self.options.embedded:
+            command += ["--embedded-port", "0", "--data-dir", str(self.site.folder / "gateway")]
+        else:
+            command += ["--redis-url", self.site.broker.url]
         command += ["--workers", str(self.options.workers)] if self.options.workers > 1 else []
         command += ["--no-bridge", *self.options.extra]
         env = {"GATEWAY_HEARTBEAT": str(self.options.heartbeat), "GATEWAY_DRAIN_SECONDS": "0"}

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 from redis.asyncio import Redis
 from sse_starlette import EventSourceResponse
@@ -30,7 +31,8 @@ def app() -> Starlette:
         redis = Redis.from_url(os.environ["NAIVE_REDIS"], decode_responses=True, socket_timeout=None)
         last = "$"
         while True:
-            for _, entries in await redis.xread({"events": last}, count=1000, block=0):
+            streams: Any = await redis.xread({"events": last}, count=1000, block=0)
+            for _, entries in streams:
                 for last, fields in entries:
                     message = {"event": fields["type"], "id": last, "data": fields["data"]}
                     for queue in queues:

@@ -18,13 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from loadtest import peers
 from loadtest.peers import Options, Peer, Site
 from loadtest.rig.broker import Broker
-from loadtest.rig.machine import parse_cores, raise_file_limit, split_cores
+from loadtest.rig.machine import parse_cores, raise_file_limit, spell_cores, split_cores
 from loadtest.rig.stats import Row, medians
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     server, generator = split_cores()
-    spell = lambda cores: ",".join(map(str, sorted(cores)))  # noqa: E731
     group = parser.add_argument_group("every test")
     group.add_argument(
         "--peer", action="append", default=[], metavar="NAME", help=f"one of: {', '.join(peers.names())}"
@@ -36,8 +35,10 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--format", default="raw", help="format= of the gateway (default: raw, as the peers do)")
     group.add_argument("--workers", type=int, default=1, help="processes of the gateway")
     group.add_argument("--serve-arg", action="append", default=[], metavar="ARG", help="passed on to gateway serve")
-    group.add_argument("--server-cores", type=parse_cores, default=spell(server), help="default: the last core")
-    group.add_argument("--generator-cores", type=parse_cores, default=spell(generator), help="default: all the others")
+    group.add_argument("--server-cores", type=parse_cores, default=spell_cores(server), help="default: the last core")
+    group.add_argument(
+        "--generator-cores", type=parse_cores, default=spell_cores(generator), help="default: all the others"
+    )
     group.add_argument("--quiet", action="store_true", help="no progress bar, no table")
 
 

@@ -9,14 +9,16 @@ from html import escape
 _WIDTH = 720
 _COLORS = ("#2f81f7", "#d29922", "#3fb950", "#db61a2", "#8b949e", "#f0883e")
 _STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#24292f}.dim{fill:#6e7781;font-size:12px}.title{font-weight:600;font-size:15px}"
+    "text{font:13px system-ui,sans-serif;fill:#24292f}"
+    ".dim{fill:#6e7781;font-size:12px}.title{font-weight:600;font-size:15px}"
     "line,path.axis{stroke:#d0d7de}@media(prefers-color-scheme:dark){text{fill:#e6edf3}.dim{fill:#9198a1}line{stroke:#3d444d}}"
 )
 
 
 def _svg(height: int, title: str, body: list[str]) -> str:
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" role="img">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
+        ' role="img">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style>"
     )
     return head + f'<text class="title" x="16" y="26">{escape(title)}</text>' + "".join(body) + "</svg>\n"
@@ -31,7 +33,7 @@ def _label(value: float) -> str:
 
 
 def bars(title: str, unit: str, values: Mapping[str, float], *, log: bool = False) -> str:
-    """One horizontal bar a value, its number written at its end. `log` for values that differ by orders of magnitude."""
+    """One horizontal bar a value, with its number. `log` is for values that differ by orders of magnitude."""
     shown = {name: value for name, value in values.items() if math.isfinite(value)}
     left, right, row, top = 150, 110, 30, 60
     room = _WIDTH - left - right

@@ -83,7 +83,7 @@ class Sampler(Counter):
 class Fleet:
     """Subscribers of one server. Use as a context manager: leaving it drops all connections."""
 
-    def __init__(self, host: str, port: int, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, host: str, port: int, receive_buffer: int | None = None) -> None:
         self._address = (host, port)
         self._receive_buffer = receive_buffer
         self.members: list[Counter] = []
@@ -177,13 +177,3 @@ class Fleet:
             if isinstance(member, Sampler)
             for ns in member.latencies
         ]
-
-
-async def until(fact: Callable[[], bool], seconds: float, *, every: float = 0.01) -> bool:
-    """Poll `fact`; True as soon as it holds, False after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not fact():
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(every)
-    return True

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from loadtest.peers import Peer
-from loadtest.rig.fleet import Fleet, until
+from loadtest.rig.fleet import Fleet
 from loadtest.rig.payload import payload
 from loadtest.rig.process import own_cpu
 from loadtest.rig.publish import Publisher, pace, settle
 from loadtest.rig.stats import Row, quantile
+from loadtest.rig.wait import until
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ def parse_cores(text: str) -> frozenset[int]:
     return frozenset(cores)
 
 
+def spell_cores(cores: frozenset[int]) -> str:
+    return ",".join(map(str, sorted(cores)))
+
+
 def split_cores() -> tuple[frozenset[int], frozenset[int]]:
     """(server, generator): the last core serves, all others generate load; one core has to do both."""
     cores = sorted(os.sched_getaffinity(0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import os
@@ -14,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from loadtest.rig.wait import until
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PR_SET_PDEATHSIG = 1
@@ -54,6 +55,8 @@ class ProcessTree:
                 preexec_fn=settle,
             )
         self.pid = self._popen.pid
+        # Once reaped, the number may belong to somebody else.
+        self._stopped = False
 
     def __repr__(self) -> str:
         return f"<ProcessTree {self.pid} {self._popen.args!r} {'ended' if self.ended else 'running'}>"
@@ -85,19 +88,22 @@ class ProcessTree:
 
     async def wait_until(self, ready: Callable[[], bool], seconds: float = 20.0) -> None:
         """Poll `ready` until it is true. Raises `RuntimeError` with the tail of the log when the time is up."""
-        deadline = time.monotonic() + seconds
-        while not ready():
-            if self.ended or time.monotonic() > deadline:
-                what = "ended at once" if self.ended else f"was not ready after {seconds:g} s"
-                raise RuntimeError(f"{self._popen.args!r} {what}:\n{self.output()[-2000:]}")
-            await asyncio.sleep(0.005)
+        if await until(lambda: self.ended or ready(), seconds, every=0.005) and not self.ended:
+            return
+        what = "ended at once" if self.ended else f"was not ready after {seconds:g} s"
+        raise RuntimeError(f"{self._popen.args!r} {what}:\n{self.output()[-2000:]}")
 
-    def signal(self, number: signal.Signals) -> None:
-        if not self.ended:
-            self._popen.send_signal(number)
+    async def wait_for_end(self, seconds: float = 60.0) -> None:
+        """Wait for a command that ends by itself. Raises `RuntimeError` when it fails, or takes longer."""
+        ended = await until(lambda: self.ended, seconds)
+        if not ended or self._popen.returncode != 0:
+            raise RuntimeError(f"{self._popen.args!r} failed:\n{self.output()[-2000:]}")
 
     def stop(self, seconds: float = 2.0) -> None:
         """Terminate, and kill what is left of the group. Blocks for at most about `seconds`."""
+        if self._stopped:
+            return
+        self._stopped = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -10,6 +10,7 @@ from typing import Protocol, cast
 import hiredis
 
 from loadtest.rig.payload import payload
+from loadtest.rig.wait import until
 
 
 class Publisher(Protocol):
@@ -135,9 +136,18 @@ async def pace(
 
 async def settle(publisher: Publisher, seconds: float = 10.0) -> bool:
     """Wait until everything sent has been answered; False when that takes longer than `seconds`."""
-    deadline = time.monotonic() + seconds
-    while publisher.answered < publisher.sent:
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(0.005)
-    return True
+    return await until(lambda: publisher.answered >= publisher.sent, seconds)
+
+
+async def fill(publisher: Publisher, count: int, size: int, *, first: int = 0, pending: int = 2000) -> None:
+    """Publish `count` events as fast as they are answered, at most `pending` under way. Raises `TimeoutError`."""
+    for number in range(first, first + count):
+        publisher.send(payload(number, size))
+        if publisher.sent - publisher.answered >= pending:
+            await _answered(publisher, pending // 2)
+    await _answered(publisher, 0)
+
+
+async def _answered(publisher: Publisher, pending: int) -> None:
+    if not await until(lambda: publisher.sent - publisher.answered <= pending, 30, every=0.001):
+        raise TimeoutError("the server stopped answering the publisher")

@@ -82,7 +82,8 @@ def ratio_target(
 
 
 def show(report: Report, console: Console) -> None:
-    table = Table(title=f"{report.title}\n[dim]{report.load}", title_justify="left")
+    console.print(f"[bold]{report.title}[/]\n{report.load}", highlight=False, soft_wrap=True)
+    table = Table()
     table.add_column("server")
     for column in report.columns:
         table.add_column(column.head, justify="right")
