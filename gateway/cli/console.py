@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import NoReturn
 
+import orjson
 import typer
 from rich.console import Console
 
@@ -37,10 +39,16 @@ def wrong_usage(text: str) -> NoReturn:
     fail(text, WRONG_USAGE)
 
 
-def write_line(text: str) -> None:
-    """A result, as it is, at once: for programs to read."""
-    sys.stdout.write(text + "\n")
+def write_lines(lines: Iterable[str]) -> None:
+    """Results for programs, as they are, at once. UTF-8 whatever the locale: JSON is."""
     sys.stdout.flush()
+    sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
+    sys.stdout.buffer.flush()
+
+
+def write_json(value: object) -> None:
+    """One JSON document on stdout, on one line."""
+    write_lines([orjson.dumps(value).decode()])
 
 
 def silence_stdout() -> None:

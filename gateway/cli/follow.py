@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 
 import aiohttp
 
@@ -63,17 +64,18 @@ class Follower:
     def __repr__(self) -> str:
         return f"<Follower {self._url} position={self._position!r} failures={self._failures}>"
 
-    async def batches(self) -> AsyncIterator[list[ServerEvent]]:
+    async def batches(self) -> AsyncGenerator[list[ServerEvent]]:
         """Events, as many at a time as arrived together, for ever.
 
-        Raises `Refused` for an answer that will not change, `Ended`, and one of `UNREACHABLE` when the gateway was never
-        reached.
+        Raises `Refused` for an answer that will not change, `Ended`, and one of `UNREACHABLE` when the gateway was
+        never reached.
         """
         until = time.monotonic() + self._patience
         while True:
             try:
-                async for events in self._connection():
-                    yield events
+                async with aclosing(self._connection()) as connection:
+                    async for events in connection:
+                        yield events
                 self._cut("the connection ended")
             except UNREACHABLE as error:
                 if not self._was_open and time.monotonic() >= until:
@@ -101,7 +103,7 @@ class Follower:
         delay = min(self._retry * 2.0 ** (self._failures - 1), longest)
         return delay if self._failures == 1 else delay * self._random.uniform(0.5, 1.0)
 
-    async def _connection(self) -> AsyncIterator[list[ServerEvent]]:
+    async def _connection(self) -> AsyncGenerator[list[ServerEvent]]:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if self._position:
             headers["Last-Event-ID"] = self._position

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
@@ -41,8 +42,7 @@ class Printer:
                 self._left -= 1
                 lines.append(event.data)
         if lines and self._as_json:
-            sys.stdout.write("\n".join(lines) + "\n")
-            sys.stdout.flush()
+            console.write_lines(lines)
         elif lines:
             for line in lines:
                 console.out.print(_for_people(line))
@@ -87,24 +87,29 @@ def _query(types: list[str], channel: list[str], stream: list[str], **single: st
 
 
 async def _follow(client: ClientSettings, query: dict[str, str], printer: Printer, patience: float) -> None:
-    me = asyncio.current_task()
-    if me is not None:
-        _end_with_reader(me)
+    _end_with_reader()
     async with session(client, TIMEOUT) as http:
         follower = Follower(http, client.url, query, note=console.note, patience=patience)
-        async for events in follower.batches():
-            if not printer.write(events):
-                return
+        async with aclosing(follower.batches()) as batches:
+            async for events in batches:
+                if not printer.write(events):
+                    return
 
 
-def _end_with_reader(task: asyncio.Task[None]) -> None:
-    """End `task` when whoever reads our stdout has gone, also while there is nothing to write (`tail | head -1`)."""
+def _end_with_reader() -> None:
+    """End this task when whoever reads our stdout has gone, also while nothing is written (``tail | head -1``)."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def gone() -> None:
+        loop.remove_reader(fd)
+        if task is not None:
+            task.cancel()
+
     try:
         fd = sys.stdout.fileno()
-        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
-            return
-        # The writing end of a pipe is never readable: this fires on the error that the last reader leaves behind.
-        asyncio.get_running_loop().add_reader(fd, task.cancel)
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            # The writing end of a pipe is never readable: this fires on the error that the last reader leaves behind.
+            loop.add_reader(fd, gone)
     except (OSError, ValueError, NotImplementedError):
         return
 
@@ -132,8 +137,6 @@ def tail(
     """Follow events; connects again by itself and goes on where it stopped. Ctrl-C ends it."""
     if format_ not in ENCODERS:
         console.wrong_usage(f"--format: must be one of {', '.join(ENCODERS)}, not {format_!r}")
-    if last is not None and since is not None:
-        console.wrong_usage("--since and --last cannot be given together")
     query = _query(
         types or [],
         channel or [],
