@@ -119,3 +119,5 @@ def configure_logging(level: str, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # uvicorn says six things about every start and stop, ahead of what the command says itself.
+    logging.getLogger("uvicorn").setLevel("INFO" if level == "debug" else "WARNING")
