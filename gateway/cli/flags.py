@@ -84,7 +84,8 @@ def _explain(settings: type[BaseSettings], given: Mapping[str, Any], error: Any)
     where = str(error["loc"][0]) if error["loc"] else ""
     field = next((name for name in settings.model_fields if where in (name, *variables(settings, name))), where)
     blame = flag_name(field) if field in given else variable_in_force(settings, field) or field
-    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    # "Input should be a valid integer, unable to parse string as an integer": the first half says it.
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable")[0]
     value = error["input"]
     is_secret = SecretStr in (_annotations(settings.model_fields[field]) if field in settings.model_fields else ())
     return f"{blame}: {message}" + ("" if is_secret else f", not {str(value)!r}")
