@@ -117,7 +117,7 @@ def create_app(settings: Settings) -> Starlette:
             *event_routes(gateway.hub),
             *publish_routes(gateway.log, limits, gateway.telemetry.events_published.inc),
             *operation_routes(gateway.log, gateway.hub, gateway.telemetry),
-            *dashboard_routes(),
+            *dashboard_routes(stream=settings.streams[0], redis_url=gateway._url),
         ],
         exception_handlers={Problem: _problem, HTTPException: _http_exception, Exception: _defect},
         lifespan=lifespan,

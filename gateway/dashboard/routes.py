@@ -15,6 +15,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from string import Template
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -106,16 +107,25 @@ def _version(contents: Mapping[str, bytes]) -> str:
     return digest.hexdigest()[:12]
 
 
-def routes(*, stream: str = "events", redis_cli: str = "redis-cli") -> list[BaseRoute]:
+def _redis_cli(url: str) -> str:
+    """The command that reaches Redis at `url`, as far as strangers may know it: a port of this machine, no more."""
+    parts = urlsplit(url)
+    on_loopback = parts.scheme == "redis" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return f"redis-cli -p {parts.port or 6379}" if on_loopback else "redis-cli"
+
+
+def routes(*, stream: str = "events", redis_url: str = "") -> list[BaseRoute]:
     """The routes of the page and its files.
 
-    `stream` is the default stream key and `redis_cli` the command that reaches its Redis, without a password: both
-    are shown to whoever opens the page, in the lines that explain how to publish.
+    The page explains how to publish to `stream`, the default one, over HTTP and with redis-cli. Of `redis_url` it shows
+    the port when Redis is on loopback, else nothing.
     """
     contents = _read(files(__package__) / "page")
     version = _version(contents)
     template = Template(contents.pop("index.html").decode())
-    page_text = template.substitute(version=version, stream=html.escape(stream), redis_cli=html.escape(redis_cli))
+    page_text = template.substitute(
+        version=version, stream=html.escape(stream), redis_cli=html.escape(_redis_cli(redis_url))
+    )
     page = _File.of("index.html", page_text.encode())
     assets = {name: _File.of(name, body) for name, body in contents.items()}
 

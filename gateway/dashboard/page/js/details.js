@@ -25,7 +25,7 @@ export function showEvent(parent, row, { subscription, onFilter }) {
       copier("Copy id", () => row.id),
       copier("Copy data", () => text),
       copier("Copy envelope", () => row.text),
-      copier("Copy curl from here", () => curlTail(subscription(), row.id)),
+      copier("Copy curl from here", () => curlTail(subscription(), row.position)),
     ),
     element(
       "div",

@@ -27,11 +27,7 @@ export class FilterForm {
     });
     this.fields.start.addEventListener("change", () => this.#startChanged());
     for (const name of ["type", "channel"]) this.fields[name].addEventListener("focus", () => this.#suggest(name));
-    const toggle = byId("filters-toggle");
-    toggle.addEventListener("click", () => {
-      const open = this.form.classList.toggle("is-open");
-      toggle.setAttribute("aria-expanded", String(open));
-    });
+    byId("filters-toggle").addEventListener("click", () => this.#unfold(!this.form.classList.contains("is-open")));
   }
 
   /** @param {import("./subscription.js").Subscription} subscription */
@@ -43,6 +39,7 @@ export class FilterForm {
     this.#startChanged();
     this.#showErrors({});
     setText(byId("filters-summary"), describe(subscription));
+    this.#unfold(false);
   }
 
   /** Puts the gateway's own findings (`errors` of a problem) beside their fields; returns how many found a field. */
@@ -89,7 +86,13 @@ export class FilterForm {
       setText(byId(`filter-${name}-error`), message);
       this.#input(name).setAttribute("aria-invalid", String(message !== ""));
     }
-    if (Object.values(found).some(Boolean)) this.form.classList.add("is-open");
+    if (Object.values(found).some(Boolean)) this.#unfold(true);
+  }
+
+  /** On a phone the form is folded away behind a button. */
+  #unfold(open) {
+    this.form.classList.toggle("is-open", open);
+    byId("filters-toggle").setAttribute("aria-expanded", String(open));
   }
 
   #startChanged() {

@@ -54,7 +54,7 @@ export class LiveView {
     this.publish = new PublishForm({ url, stream: () => this.#onlyStream() });
     this.client = new StreamClient({
       url,
-      onEvent: (text, id) => this.#event(text, id),
+      onEvent: (text, position) => this.#event(text, position),
       onControl: (name, data, text) => this.#control(name, data, text),
       onState: (state) => this.#connection(state),
     });
@@ -114,8 +114,8 @@ export class LiveView {
 
   // What comes in
 
-  #event(text, id) {
-    const row = readEvent(text, id);
+  #event(text, position) {
+    const row = readEvent(text, position);
     this.buffer.push(row);
     this.counters.received += 1;
     if (!this.#replaying) this.meter.add();
@@ -162,13 +162,12 @@ export class LiveView {
 
   #closed({ reason, problem }) {
     const placed = problem === undefined ? 0 : this.filters.showProblem(problem.errors);
-    const details = placed > 0 ? "" : problem?.errors.map(({ field, message }) => `${field}: ${message}`).join(" ");
     this.notices.remove("slow");
     this.notices.remove("trouble");
     this.notices.show("closed", {
       level: "bad",
       title: "Not connected.",
-      text: [ending(reason), details].filter(Boolean).join(" "),
+      text: placed > 0 ? "The gateway does not accept the filter that is marked." : ending(reason),
       dismiss: false,
       action: { label: "Connect again", run: () => this.client.reopen() },
     });

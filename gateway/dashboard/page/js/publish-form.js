@@ -95,7 +95,7 @@ export class PublishForm {
     this.#showErrors(found);
     const unplaced = problem.errors.filter(({ field }) => !FIELDS.includes(fieldName(field)));
     const words = unplaced.map(({ field, message }) => `${field}: ${message}`).join(" ");
-    this.#say("bad", `Not published. ${words || problem.detail}`);
+    this.#say("bad", `Not published. ${words || (first(found) ? "See the field marked." : problem.detail)}`);
   }
 
   #showErrors(found) {
@@ -103,14 +103,18 @@ export class PublishForm {
       setText(byId(`publish-${name}-error`), found[name] ?? "");
       this.fields[name].setAttribute("aria-invalid", String(name in found));
     }
-    const first = FIELDS.find((name) => name in found);
-    if (first !== undefined) this.fields[first].focus();
+    const name = first(found);
+    if (name !== undefined) this.fields[name].focus();
   }
 
   #say(level, text) {
     this.result.dataset.level = level;
     setText(this.result, text);
   }
+}
+
+function first(found) {
+  return FIELDS.find((name) => name in found);
 }
 
 /** 128 random bits; `crypto.randomUUID` is missing where the page came over plain HTTP. */

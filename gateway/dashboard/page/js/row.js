@@ -1,8 +1,9 @@
 /**
  * What the list shows: an event, or a mark where something happened to the stream.
  *
- * @typedef {{kind: "event", number: number, id: string, stream: string, channel: string, type: string, time: string,
- *   tenant: string|undefined, text: string, dataAt: number}} EventRow  `text` is the envelope as it came
+ * @typedef {{kind: "event", number: number, id: string, position: string, stream: string, channel: string, type: string, time: string,
+ *   tenant: string|undefined, text: string, dataAt: number}} EventRow  `text` is the envelope as it came,
+ *   `position` is the id of its frame: where a reader goes on after it, in all streams of the subscription
  * @typedef {{kind: "gap"|"skipped"|"closing"|"caught-up"|"back", number: number, label: string, text: string}} MarkRow
  * @typedef {EventRow|MarkRow} Row
  */
@@ -12,14 +13,18 @@
 const HEAD =
   /^\{"id":"([^"]*)","stream":"([^"]*)","channel":"([^"]*)","type":"([^"]*)","time":"([^"]*)"(?:,"tenant":"([^"]*)")?,"data":/;
 
-/** @returns {EventRow} from the text of a native envelope; an unknown form is shown whole rather than not at all. */
-export function readEvent(text, id) {
+/**
+ * Reads a native envelope; an unknown form is shown whole rather than not at all.
+ * @param {string} text @param {string} position @returns {EventRow}
+ */
+export function readEvent(text, position) {
   const head = HEAD.exec(text);
   if (head === null) {
-    return { kind: "event", number: 0, id, stream: "", channel: "", type: "?", time: "", tenant: undefined, text, dataAt: 0 };
+    const unknown = { stream: "", channel: "", type: "?", time: "", tenant: undefined, dataAt: 0 };
+    return { kind: "event", number: 0, id: position, position, text, ...unknown };
   }
-  const [all, ownId, stream, channel, type, time, tenant] = head;
-  return { kind: "event", number: 0, id: ownId, stream, channel, type, time, tenant, text, dataAt: all.length };
+  const [all, id, stream, channel, type, time, tenant] = head;
+  return { kind: "event", number: 0, id, position, stream, channel, type, time, tenant, text, dataAt: all.length };
 }
 
 /** @returns {MarkRow} */
