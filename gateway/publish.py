@@ -18,7 +18,7 @@ from gateway.errors import FieldError, Problem, bad_request, unavailable
 from gateway.events.draft import Draft, InvalidDraft, parse_batch, parse_lines
 from gateway.stream.log import Log
 
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?\Z")
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?\Z")
 _REMEMBER = 86_400
 
 
@@ -111,7 +111,7 @@ def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
-    if _IDEMPOTENCY_KEY.match(key) is None:
+    if IDEMPOTENCY_KEY.match(key) is None:
         raise bad_request("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
     return "gateway:idempotency:" + hashlib.sha256(key.encode()).hexdigest()
 

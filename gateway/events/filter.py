@@ -15,9 +15,9 @@ from gateway.events.event import Event, Skipped
 MAX_GLOBS = 256
 MAX_GLOB_LENGTH = 128
 
-_CHANNEL_GLOB = re.compile(r"[A-Za-z0-9_.:/@*-]{1,128}\Z")
-_TYPE_GLOB = re.compile(r"[A-Za-z0-9_.*-]{1,128}\Z")
-_STREAM_GLOB = re.compile(r"[A-Za-z0-9_.:{}*-]{1,128}\Z")
+CHANNEL_GLOB = re.compile(r"[A-Za-z0-9_.:/@*-]{1,128}\Z")
+TYPE_GLOB = re.compile(r"[A-Za-z0-9_.*-]{1,128}\Z")
+STREAM_GLOB = re.compile(r"[A-Za-z0-9_.:{}*-]{1,128}\Z")
 
 
 def glob_matches(pattern: str, text: str) -> bool:
@@ -82,17 +82,17 @@ def _glob_set(values: Iterable[str], what: str, allowed: re.Pattern[str], charac
 
 def channel_globs(values: Iterable[str]) -> GlobSet | None:
     """Globs over channels; None for no values or a lone ``*``. Raises `ValueError` on one that can match nothing."""
-    return _glob_set(values, "channel", _CHANNEL_GLOB, "A-Z a-z 0-9 _ . : / @ -")
+    return _glob_set(values, "channel", CHANNEL_GLOB, "A-Z a-z 0-9 _ . : / @ -")
 
 
 def type_globs(values: Iterable[str]) -> GlobSet | None:
     """Globs over event types; None for no values or a lone ``*``. Raises `ValueError` likewise."""
-    return _glob_set(values, "event type", _TYPE_GLOB, "A-Z a-z 0-9 _ . -")
+    return _glob_set(values, "event type", TYPE_GLOB, "A-Z a-z 0-9 _ . -")
 
 
 def stream_globs(values: Iterable[str]) -> GlobSet | None:
     """Globs over stream keys. Raises `ValueError` likewise."""
-    return _glob_set(values, "stream", _STREAM_GLOB, "A-Z a-z 0-9 _ . : { } -")
+    return _glob_set(values, "stream", STREAM_GLOB, "A-Z a-z 0-9 _ . : { } -")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ MAX: Final = EventId((1 << 128) - 1)
 
 _U64: Final = (1 << 64) - 1
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})\Z")
-_STREAM_KEY = re.compile(r"[A-Za-z0-9_.:{}-]{1,128}\Z")
+STREAM_KEY = re.compile(r"[A-Za-z0-9_.:{}-]{1,128}\Z")
 
 
 def make_id(ms: int, seq: int = 0) -> EventId:
@@ -63,7 +63,7 @@ def before(event_id: int) -> EventId:
 
 def is_stream_key(text: str) -> bool:
     """Whether `text` may name a stream: ``[A-Za-z0-9_.:{}-]{1,128}``."""
-    return _STREAM_KEY.match(text) is not None
+    return STREAM_KEY.match(text) is not None
 
 
 def format_position(position: Mapping[str, int]) -> str:

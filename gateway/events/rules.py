@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 RESERVED_TYPE_PREFIX = "gateway."
 MAX_URL = 2048
 
-_TYPE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\Z")
-_NAME = re.compile(r"[A-Za-z0-9_.:/@-]{1,128}\Z")
+TYPE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\Z")
+NAME = re.compile(r"[A-Za-z0-9_.:/@-]{1,128}\Z")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:)([0-9]{2})(\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})\Z"
 )
@@ -24,7 +24,7 @@ _URL_BAD = re.compile(r"[\x00-\x20\x7f\\]")
 
 def check_type(text: str) -> None:
     """Dot-separated names of letters, digits, ``_`` and ``-``; at most 128 characters."""
-    if len(text) > 128 or _TYPE.match(text) is None:
+    if len(text) > 128 or TYPE.match(text) is None:
         raise ValueError("must be dot-separated names of A-Z a-z 0-9 _ -, at most 128 characters")
 
 
@@ -35,7 +35,7 @@ def is_reserved_type(text: str) -> bool:
 
 def check_name(text: str) -> None:
     """A channel or a tenant."""
-    if _NAME.match(text) is None:
+    if NAME.match(text) is None:
         raise ValueError("must be 1 to 128 characters of A-Z a-z 0-9 _ . : / @ -")
 
 
@@ -55,13 +55,14 @@ def check_time(text: str) -> None:
 
 
 def check_url(text: str) -> None:
-    """An absolute http or https URL without credentials or fragment, at most 2,048 characters."""
+    """An absolute http or https URL in ASCII without credentials or fragment, at most 2,048 characters."""
     if len(text) > MAX_URL:
         raise ValueError(f"must be at most {MAX_URL} characters")
     try:
         parts = urlsplit(text)
         if (
-            _URL_BAD.search(text) is None
+            text.isascii()
+            and _URL_BAD.search(text) is None
             and parts.scheme in ("http", "https")
             and parts.hostname
             and parts.port != 0
@@ -71,4 +72,4 @@ def check_url(text: str) -> None:
             return
     except ValueError:
         pass
-    raise ValueError("must be an absolute http or https URL, without user, password or fragment")
+    raise ValueError("must be an absolute http or https URL in ASCII, without user, password or fragment")
