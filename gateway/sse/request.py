@@ -16,16 +16,10 @@ from gateway.events import rules
 from gateway.events.envelope import ENCODERS
 from gateway.events.filter import Filter, channel_globs, type_globs
 from gateway.events.position import EventId, is_stream_key, parse_position
+from gateway.sse.parameters import ALIASES, BOOLEANS, DEFAULT_PAGE, LISTS, MAX_LAST, MAX_PAGE, MAX_STREAMS, SINGLES
 
 Accept = Literal["sse", "ndjson", "json"]
 
-MAX_STREAMS = 64
-MAX_LAST = 1000
-MAX_PAGE = 1000
-
-_ALIASES = {"events": "type", "lastEventId": "last_event_id", "lastEventID": "last_event_id"}
-_LISTS = {"stream", "channel", "type"}
-_SINGLES = {"format", "named", "last_event_id", "since", "last", "control", "limit", "access_token", "ticket"}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 T = TypeVar("T")
@@ -116,7 +110,8 @@ def parse_request(
     chosen = negotiate(accept)
     lists, singles = _collect(query)
     streams = _streams(lists["stream"], default_stream)
-    resume = last_event_id or singles.get("last_event_id", "")
+    # Polyfills append lastEventId when they reconnect, to a URL that may hold the last_event_id of the first start.
+    resume = last_event_id or next(filter(None, map(singles.get, ("lastEventId", "lastEventID", "last_event_id"))), "")
     start = _start(resume, singles, streams, chosen, now)
     if "limit" in singles and chosen != "json":
         raise bad_request("limit", "is for pages only: send Accept: application/json")
@@ -135,30 +130,30 @@ def parse_request(
         start=start,
         resumed=bool(resume),
         control=_boolean("control", singles),
-        limit=_number("limit", singles, 1, MAX_PAGE, 100),
+        limit=_number("limit", singles, 1, MAX_PAGE, DEFAULT_PAGE),
     )
 
 
 def _collect(query: Iterable[tuple[str, str]]) -> tuple[dict[str, list[str]], dict[str, str]]:
-    lists: dict[str, list[str]] = {name: [] for name in _LISTS}
+    lists: dict[str, list[str]] = {name: [] for name in LISTS}
     singles: dict[str, str] = {}
     unknown: list[str] = []
     for given, value in query:
-        name = _ALIASES.get(given, given)
-        if name in _LISTS:
+        name = ALIASES.get(given, given)
+        if name in LISTS:
             parts = value.split(",")
             if "" in parts:
                 raise bad_request(given, "has an empty value; leave the parameter out to get everything")
             lists[name] += parts
-        elif name in _SINGLES:
-            if name in singles:
+        elif name in SINGLES:
+            if given in singles:
                 raise bad_request(given, "is given twice")
-            singles[name] = value
+            singles[given] = value
         elif not given.startswith("_") and given != "padding":
             unknown.append(given)
     if unknown:
         names = ", ".join(name[:64] for name in unknown[:10])
-        known = ", ".join(sorted(_LISTS | _SINGLES))
+        known = ", ".join(sorted(LISTS | SINGLES))
         raise Problem(
             400,
             f"unknown query parameter: {names} (known: {known})",
@@ -203,7 +198,7 @@ def _since(text: str, streams: tuple[str, ...], now: Callable[[], float]) -> Sta
     duration = _DURATION.match(text)
     if duration is not None:
         return AtTime(max(0, int(now() * 1000) - int(duration[1]) * _UNIT_MS[duration[2]]))
-    if "T" in text or "t" in text or " " in text:
+    if "@" not in text and ("T" in text or "t" in text or " " in text):
         # In a query a plus sign means a blank: +01:00 arrives as " 01:00" from clients that do not encode it.
         text = text.replace(" ", "+")
         _checked("since", rules.check_time, text)
@@ -223,9 +218,9 @@ def _checked(field: str, check: Callable[[V], T], value: V) -> T:
 
 def _boolean(name: str, singles: Mapping[str, str]) -> bool:
     value = singles.get(name, "true")
-    if value not in ("true", "false", "1", "0"):
+    if value not in BOOLEANS:
         raise bad_request(name, "must be true or false")
-    return value in ("true", "1")
+    return BOOLEANS[value]
 
 
 def _number(name: str, singles: Mapping[str, str], low: int, high: int, default: int) -> int:
