@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -33,9 +33,14 @@ _SECRETIVE = re.compile(r"(?i)authorization|cookie|token|secret|key|password|cre
 MASK: Final = "***"
 
 
+@lru_cache(maxsize=4096)
+def _is_secretive(name: str) -> bool:
+    return _SECRETIVE.search(name) is not None
+
+
 def masked(headers: Mapping[str, str]) -> dict[str, str]:
     """`headers` with the values of those that carry credentials replaced."""
-    return {name: MASK if _SECRETIVE.search(name) else value for name, value in headers.items()}
+    return {name: MASK if _is_secretive(name) else value for name, value in headers.items()}
 
 
 def _url(text: str) -> str:
