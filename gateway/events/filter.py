@@ -122,15 +122,15 @@ class Filter:
     def could_accept(self, entry: Skipped) -> bool:
         """Whether the skipped entry might have passed, had it been whole: an attribute that is not known passes.
 
-        Not so for the tenant: nobody learns of an entry that is not surely theirs.
+        Not so for the tenant and what is allowed: nobody learns of an entry that is not surely theirs.
         """
         channel, type_ = entry.channel, entry.type
         return (
             (self.tenant is None or entry.tenant == self.tenant)
             and (self.channels is None or channel is None or channel in self.channels)
             and (self.types is None or type_ is None or type_ in self.types)
-            and (self.allowed_channels is None or channel is None or channel in self.allowed_channels)
-            and (self.allowed_types is None or type_ is None or type_ in self.allowed_types)
+            and (self.allowed_channels is None or (channel is not None and channel in self.allowed_channels))
+            and (self.allowed_types is None or (type_ is not None and type_ in self.allowed_types))
         )
 
     @property
