@@ -58,6 +58,8 @@ class Gateway:
             self.log,
             timing=Timing(settings.heartbeat, settings.retry, time.monotonic, random.random),
             meter=self.telemetry,
+            write_timeout=settings.write_timeout,
+            max_age=settings.max_connection_age,
         )
         self.retention = Retention(
             self.store,
@@ -86,6 +88,7 @@ class Gateway:
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
+            await self.hub.stop()
             await self.log.stop()
             for client in self._clients:
                 await client.aclose()

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.app import Gateway, create_app
 from gateway.settings import Settings
+from gateway.sse.connection import EXTENSION, LAST_CHUNK, Listener
 
 _SEND_BUFFER = 65_536
 """Bytes the kernel may hold for one reader: without a limit 4 MB go to a client that reads nothing (measured)."""
@@ -44,10 +45,51 @@ def bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol, with a deadline for the request's head (uvicorn has none)."""
+    """uvicorn's HTTP/1.1 protocol, with a deadline for the request's head (uvicorn has none).
+
+    It is also the `gateway.sse.connection.Connection` of the response that it carries.
+    """
 
     request_timeout = 10.0
     _head_deadline: asyncio.TimerHandle | None = None
+    _listener: Listener | None = None
+
+    def take_over(self, listener: Listener) -> None:
+        """The body is the listener's from here on; the ASGI application may return."""
+        self._listener = listener
+        # uvicorn then takes the application's return for that of one whose client went away, and says nothing.
+        self.cycle.disconnected = True
+        if self.transport.is_closing():
+            self.loop.call_soon(listener.on_lost)
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the transport."""
+        self.transport.write(data)
+
+    def buffered(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self.transport.get_write_buffer_size()
+
+    def finish(self) -> None:
+        """Send the last chunk and close when all is out."""
+        self.transport.write(LAST_CHUNK)
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """Over the high-water mark."""
+        super().pause_writing()
+        if self._listener is not None:
+            self._listener.on_paused()
+
+    def resume_writing(self) -> None:
+        """Below the low-water mark."""
+        super().resume_writing()
+        if self._listener is not None:
+            self._listener.on_resumed()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock for the first request."""
@@ -62,6 +104,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The head of another request on this connection has begun."""
         super().on_message_begin()
+        self.scope["extensions"] = {EXTENSION: cast(Any, self)}
         if self._head_deadline is None:
             self._head_deadline = self.loop.call_later(self.request_timeout, self._abandon)
 
@@ -70,6 +113,9 @@ class Protocol(HttpToolsProtocol):
         self._stop_clock()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        if self._listener is not None:
+            self._listener.on_lost()
+            self._listener = None
 
     def _stop_clock(self) -> None:
         if self._head_deadline is not None:
@@ -112,7 +158,7 @@ class Server(uvicorn.Server):
             server.close()
         if not self.force_exit:
             drain = asyncio.ensure_future(self._drain())
-            while not drain.done() and not self.force_exit and self.server_state.tasks:
+            while not drain.done() and not self.force_exit:
                 await asyncio.wait([drain], timeout=0.1)
             drain.cancel()
         await super().shutdown(sockets)

@@ -116,6 +116,12 @@ class Settings(BaseSettings):
 
     heartbeat: Seconds = Field(15.0, gt=0, description="a comment line is sent after this long without a write")
     retry: Seconds = Field(3.0, description="the reconnect delay given to clients, spread by 20 % either way")
+    write_timeout: Seconds = Field(
+        30.0, gt=0, description="a client that takes no byte for this long is cut off; it resumes by its last id"
+    )
+    max_connection_age: Seconds = Field(
+        0.0, description="streams end after 80 to 100 % of this, so that connections spread anew; 0 = never"
+    )
     drain_seconds: Seconds = Field(
         10.0, description="on SIGTERM each stream is ended at a random moment of this long, so that clients spread"
     )

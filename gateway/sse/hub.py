@@ -1,20 +1,26 @@
-"""All subscriptions of this process: opened here, counted, and ended together when the process drains."""
+"""All subscriptions of this process: opened here, moved between the lanes, counted, and ended together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol
 
 from gateway.events.filter import predicate
 from gateway.events.position import format_position
-from gateway.sse.ending import DRAIN, Ending
+from gateway.sse.cohort import CohortKey
+from gateway.sse.connection import Connection, chunk
+from gateway.sse.ending import DISCONNECTED, DRAIN, FAILED, MAX_AGE, SLOW, Ending
 from gateway.sse.frame import Wires
+from gateway.sse.live import LiveLane
 from gateway.sse.request import After, AtTime, EventsRequest, Last
 from gateway.sse.subscriber import Meter, Subscriber, Timing
 from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
 from gateway.stream.log import Log
+
+log = logging.getLogger("gateway.hub")
 
 
 class HubMeter(Meter, Protocol):
@@ -26,7 +32,11 @@ class HubMeter(Meter, Protocol):
 
 
 class Hub:
-    """Opens subscribers on `log`. `sleep` is `asyncio.sleep`, given so that tests need not wait."""
+    """Opens subscribers on `log`.
+
+    `write_timeout` and `max_age` are seconds; a `max_age` of 0 means none. `sleep` is `asyncio.sleep`, given so that
+    tests need not wait.
+    """
 
     def __init__(
         self,
@@ -34,6 +44,8 @@ class Hub:
         *,
         timing: Timing,
         meter: HubMeter,
+        write_timeout: float = 30.0,
+        max_age: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.log = log
@@ -41,14 +53,21 @@ class Hub:
         self._wires = Wires()
         self._timing = timing
         self._meter = meter
+        self._write_timeout = write_timeout
+        self._max_age = max_age
         self._sleep = sleep
         self._subscribers: set[Subscriber] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lane = LiveLane(timing, meter, self._catch_up_later)
 
     def __len__(self) -> int:
         return len(self._subscribers)
 
+    def __iter__(self) -> Iterator[Subscriber]:
+        return iter(tuple(self._subscribers))
+
     def __repr__(self) -> str:
-        return f"<Hub {len(self)} subscribers{' draining' if self.draining else ''}>"
+        return f"<Hub {len(self)} subscribers {self._lane!r}{' draining' if self.draining else ''}>"
 
     async def locate(self, request: EventsRequest) -> tuple[list[Cursor], list[Gap]]:
         """Cursors, one a stream in order of name, where `request` starts, and the gaps known there."""
@@ -80,14 +99,17 @@ class Hub:
             self._meter.replay("window" if from_memory else "redis")
         assert request.accept != "json"
         wire = self._wires.get(request.accept, request.format, request.named)
-        return Subscriber(
-            cursors, gaps, request.filter, wire, control=request.control, timing=self._timing, meter=self._meter
-        )
+        key = CohortKey(request.streams, request.filter, wire, request.control)
+        return Subscriber(cursors, gaps, key, self._timing, self._meter)
 
     def enter(self, subscriber: Subscriber) -> None:
         """Count a subscription whose response begins."""
         self._subscribers.add(subscriber)
-        self._meter.opened(subscriber.wire.representation)
+        self._meter.opened(subscriber.key.wire.representation)
+        if self._max_age:
+            # 80 to 100 %, so that connections made together do not all come back together.
+            age = self._max_age * (0.8 + 0.2 * self._timing.jitter())
+            asyncio.get_running_loop().call_later(age, subscriber.end, MAX_AGE)
         if self.draining:
             subscriber.end(DRAIN)
 
@@ -95,7 +117,21 @@ class Hub:
         """Forget a subscription whose response is over."""
         if subscriber in self._subscribers:
             self._subscribers.discard(subscriber)
-            self._meter.closed(subscriber.wire.representation, ending.reason)
+            self._meter.closed(subscriber.key.wire.representation, ending.reason)
+
+    def adopt(self, subscriber: Subscriber, connection: Connection) -> None:
+        """Serve `subscriber` over `connection`, whose response head is sent, until it ends. Returns at once."""
+        subscriber.connection = connection
+        subscriber.write = connection.write
+        subscriber.on_leave = self._gone
+        subscriber.on_end = self._end
+        self.enter(subscriber)
+        connection.take_over(subscriber)
+        connection.write(chunk(subscriber.opening()))
+        if not subscriber.gaps and subscriber.ending is None and self._lane.can_join(subscriber):
+            self._arrive(subscriber)
+        else:
+            self._catch_up_later(subscriber)
 
     async def drain(self, seconds: float) -> None:
         """End each subscription at a random moment of the next `seconds`: they shall not come back all at once."""
@@ -103,7 +139,86 @@ class Hub:
         loop = asyncio.get_running_loop()
         for subscriber in tuple(self._subscribers):
             loop.call_later(seconds * self._timing.jitter(), subscriber.end, DRAIN)
-        await self._sleep(seconds)
+        if self._subscribers:
+            await self._sleep(seconds)
+        while self._subscribers:
+            await self._sleep(0.01)
+
+    async def stop(self) -> None:
+        """Drop everything."""
+        await self._lane.stop()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _arrive(self, subscriber: Subscriber) -> None:
+        block = subscriber.arrive()
+        if block and subscriber.write is not None:
+            subscriber.write(chunk(block))
+        self._lane.join(subscriber)
+
+    def _end(self, subscriber: Subscriber) -> None:
+        if subscriber.cohort is not None:
+            self._lane.end(subscriber)
+
+    def _gone(self, subscriber: Subscriber) -> None:
+        self._lane.leave(subscriber)
+        self.leave(subscriber, subscriber.ending or DISCONNECTED)
+
+    def _catch_up_later(self, subscriber: Subscriber) -> None:
+        task = asyncio.create_task(self._catch_up(subscriber))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _catch_up(self, subscriber: Subscriber) -> None:
+        """The catch-up lane: read by position, write, wait for the client, until it stands where the live lane is."""
+        connection = subscriber.connection
+        assert connection is not None
+        try:
+            # In a turn of its own, so that the opening bytes leave in a write of their own.
+            await asyncio.sleep(0)
+            await self._send(subscriber, connection, subscriber.known_gaps())
+            while subscriber.ending is None:
+                if await self._step(subscriber, connection):
+                    return
+            if not subscriber.lost:
+                await self._send(subscriber, connection, subscriber.farewell(subscriber.position))
+                connection.finish()
+        except Exception:
+            log.exception("subscription.failed")
+            subscriber.end(FAILED)
+            connection.abort()
+
+    async def _step(self, subscriber: Subscriber, connection: Connection) -> bool:
+        """One batch of each stream. True when the subscriber has joined the live lane."""
+        moved = False
+        for cursor in subscriber.cursors:
+            upto = self._lane.stream(cursor).cursor.position
+            block, read = await subscriber.read(cursor, upto)
+            moved = moved or read
+            await self._send(subscriber, connection, block)
+        if subscriber.ending is None and not subscriber.paused and self._lane.can_join(subscriber):
+            self._arrive(subscriber)
+            return True
+        await self._send(subscriber, connection, subscriber.tick())
+        # The lane may be a step behind or ahead; a replay from memory never waits by itself.
+        await asyncio.sleep(0 if moved else 0.005)
+        return False
+
+    async def _send(self, subscriber: Subscriber, connection: Connection, block: bytes) -> None:
+        if not block or subscriber.lost:
+            return
+        connection.write(chunk(block))
+        left = connection.buffered()
+        while subscriber.paused and not subscriber.lost:
+            await subscriber.wait(self._write_timeout)
+            if not subscriber.paused or subscriber.lost:
+                return
+            if connection.buffered() >= left:
+                subscriber.end(SLOW)
+                connection.abort()
+                return
+            left = connection.buffered()
 
 
 def position_of(cursors: list[Cursor]) -> str:

@@ -36,7 +36,7 @@ def _comma_list(one: re.Pattern[str], **limits: Any) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """`many`: repeatable, or a comma list. `schema` is JSON Schema; `credential`: carries a token, so it is no filter."""
+    """`many`: repeatable, or a comma list. `schema` is JSON Schema. `credential`: it carries a token."""
 
     name: str
     meaning: str

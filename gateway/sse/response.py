@@ -1,4 +1,4 @@
-"""The streaming response: an `EventSourceResponse` whose body is a subscriber's blocks."""
+"""The streaming response: by the direct lane where the server gives its connection, else by sse-starlette's loop."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from sse_starlette import EventSourceResponse
 from sse_starlette.sse import AppStatus
 from starlette.types import Receive, Scope, Send
 
+from gateway.sse.connection import EXTENSION, Connection
 from gateway.sse.ending import DISCONNECTED, FAILED, Ending
 from gateway.sse.hub import Hub
-from gateway.sse.subscriber import Subscriber
+from gateway.sse.subscriber import Subscriber, pull
 
 # Draining is ours (`Hub.drain`): sse-starlette would cut every stream in one tick, without a farewell.
 AppStatus.enable_automatic_graceful_drain = False
@@ -21,11 +22,11 @@ class StreamResponse(EventSourceResponse):
 
     def __init__(self, subscriber: Subscriber, hub: Hub) -> None:
         super().__init__(
-            subscriber.blocks(),
+            pull(subscriber),
             headers={
                 "Cache-Control": "no-store, no-transform",
                 "Gateway-Position": subscriber.position,
-                "Content-Type": subscriber.wire.content_type,
+                "Content-Type": subscriber.key.wire.content_type,
             },
             # Heartbeats and goodbyes are the subscriber's.
             ping=0,
@@ -36,10 +37,17 @@ class StreamResponse(EventSourceResponse):
         self._hub = hub
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the response."""
+        """Run the response; over the direct lane it returns when the head is sent."""
+        connection: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
-            return
+        elif connection is None:
+            await self._stream(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            self._hub.adopt(self._subscriber, connection)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         ending: Ending = DISCONNECTED
         self._hub.enter(self._subscriber)
         try:

@@ -1,7 +1,8 @@
-"""One subscription: cursors into the log, turned into bytes by a wire.
+"""One subscription: what it wants, where it stands, and reading on from there.
 
-`Subscriber.blocks` is the catch-up lane: it reads by position at the pace of its consumer, so a slow one costs no
-queue and loses nothing; at the tail it waits.
+A subscriber is in one of two lanes.  In the catch-up lane it has cursors and reads by position at the pace of its
+client, so a slow one costs no queue and loses nothing.  At the tail it joins a cohort (`gateway.sse.live`) and gives
+its cursors up: its position is then that of the lane.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ from typing import Any, Protocol
 
 from gateway.backend.connection import UNAVAILABLE
 from gateway.events.event import Event
-from gateway.events.filter import Filter, predicate
-from gateway.events.position import format_id, format_position
-from gateway.sse.ending import Ending
-from gateway.sse.frame import Wire, describe_gap
+from gateway.events.filter import predicate
+from gateway.events.position import EventId, format_id, format_position
+from gateway.sse.cohort import Cohort, CohortKey
+from gateway.sse.connection import Connection
+from gateway.sse.ending import DISCONNECTED, Ending
+from gateway.sse.frame import describe_gap
 from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
 from gateway.stream.window import Item
 
-CONTROL_PREFIX = "gateway."
-_BATCH = 500
+BATCH = 500
 """Items a turn: small enough that other connections get theirs, large enough that joining pays."""
-_PASSED_OVER = 100
+PASSED_OVER = 100
 """Events that must go by unmatched before a ``gateway.position`` is worth sending."""
 
 
@@ -49,122 +51,193 @@ class Timing:
         """The reconnect delay, spread by 20 % either way so that clients do not come back in step."""
         return round(self.retry * 1000 * (0.8 + 0.4 * self.jitter()))
 
+    def drain_retry_ms(self) -> int:
+        """3 to 10 s: browsers give up for good on a proxy's 502, so after a drain they must not come back early."""
+        return round(3000 + 7000 * self.jitter())
+
 
 class Subscriber:
-    """Reads `cursors` (one a stream, by name), lets through what `filter_` accepts, writes it as `wire` says."""
+    """Reads `cursors` (one a stream, by name) and writes what `key` lets through, as `key.wire` says."""
+
+    __slots__ = (
+        "_bell",
+        "_deadline",
+        "_meter",
+        "_passed_over",
+        "_replayed",
+        "_timing",
+        "caught_up",
+        "cohort",
+        "connection",
+        "cursors",
+        "ending",
+        "gaps",
+        "joined_at",
+        "key",
+        "lost",
+        "on_end",
+        "on_leave",
+        "paused",
+        "principal",
+        "write",
+    )
 
     def __init__(
-        self,
-        cursors: Sequence[Cursor],
-        gaps: Sequence[Gap],
-        filter_: Filter,
-        wire: Wire,
-        *,
-        control: bool,
-        timing: Timing,
-        meter: Meter,
+        self, cursors: Sequence[Cursor], gaps: Sequence[Gap], key: CohortKey, timing: Timing, meter: Meter
     ) -> None:
         self.cursors = tuple(cursors)
-        self.filter = filter_
-        self.wire = wire
-        self.control = control
-        self._gaps = tuple(gaps)
-        self._accepts = predicate(filter_)
-        self._timing = timing
-        self._meter = meter
-        self._bell = asyncio.Event()
+        self.gaps = tuple(gaps)
+        self.key = key
+        self.principal: object = None
+        """On whose behalf; of no account here."""
+        self.caught_up = False
         self.ending: Ending | None = None
+        self.cohort: Cohort | None = None
+        self.connection: Connection | None = None
+        self.write: Callable[[bytes], None] | None = None
+        self.joined_at = 0
+        self.paused = False
+        self.lost = False
+        self.on_end: Callable[[Subscriber], None] | None = None
+        self.on_leave: Callable[[Subscriber], None] | None = None
+        self._bell: asyncio.Event | None = None
         self._deadline = 0.0
         self._passed_over = 0
         self._replayed = 0
-        self.caught_up = False
+        self._timing = timing
+        self._meter = meter
 
     def __repr__(self) -> str:
-        lane = "at the tail" if self.caught_up else "replaying"
-        return f"<Subscriber {self.filter!r} {lane} at {self.position}>"
+        lane = "live" if self.cohort is not None else "at the tail" if self.caught_up else "catching up"
+        return f"<Subscriber {self.key.filter!r} {lane}>"
 
     @property
     def position(self) -> str:
-        """Where a client that has everything written so far resumes."""
+        """Where a client that has all that was written so far resumes. Only in the catch-up lane."""
         return format_position({cursor.stream: cursor.position for cursor in self.cursors})
 
     def end(self, ending: Ending) -> None:
         """Say goodbye and finish, as soon as the block being written is out."""
         if self.ending is None:
             self.ending = ending
+            self.ring()
+            if self.on_end is not None:
+                self.on_end(self)
+
+    def ring(self) -> None:
+        """Wake whoever waits for something to happen to this subscriber."""
+        if self._bell is not None:
             self._bell.set()
 
-    async def blocks(self) -> AsyncIterator[bytes]:
-        """Bytes for the connection, whole blocks only, until `end` is called."""
-        for cursor in self.cursors:
-            cursor.reader.listeners.add(self._bell.set)
+    async def wait(self, seconds: float) -> None:
+        """Until `ring`, at most `seconds`."""
+        self._bell = asyncio.Event()
         try:
-            yield self._written(self.wire.opening(self._timing.retry_ms()))
-            opening = b"".join(self._tell_gap(gap) for gap in self._gaps)
-            if opening:
-                yield self._written(opening)
-            while self.ending is None:
-                async for block in self._turn():
-                    yield self._written(block)
-            if self.ending.told and self.control:
-                yield self._closing(self.ending)
+            await asyncio.wait_for(self._bell.wait(), seconds)
+        except TimeoutError:
+            pass
         finally:
-            for cursor in self.cursors:
-                cursor.reader.listeners.discard(self._bell.set)
+            self._bell = None
 
-    async def _turn(self) -> AsyncIterator[bytes]:
-        """Everything there is to read now; at the tail the wait for more."""
-        self._bell.clear()
-        moved = False
-        for cursor in self.cursors:
-            block, read = await self._read(cursor)
-            moved = moved or read
-            if block:
-                yield block
-        at_tail = not moved and all(cursor.at_tail for cursor in self.cursors)
-        if at_tail and not self.caught_up:
-            self.caught_up = True
-            if self.control:
-                yield self._control("gateway.caught-up", {"position": self.position, "replayed": self._replayed})
-        if at_tail and not self._bell.is_set() and self.ending is None:
-            await self._wait()
-        if self._timing.clock() >= self._deadline:
-            yield self._tick()
+    async def wait_at_tail(self) -> None:
+        """Until there is more to read, or a heartbeat is due."""
+        if self.ending is None and all(cursor.at_tail for cursor in self.cursors):
+            await self.wait(max(0.0, self._deadline - self._timing.clock()))
 
-    async def _read(self, cursor: Cursor) -> tuple[bytes, bool]:
-        """One batch of one stream: the bytes to write, and whether the position moved."""
-        items = cursor.read_window(_BATCH)
+    # What the server tells us (`gateway.sse.connection.Listener`).
+
+    def on_paused(self) -> None:
+        """The client is slow."""
+        self.paused = True
+
+    def on_resumed(self) -> None:
+        """The client took what was buffered."""
+        self.paused = False
+        self.ring()
+
+    def on_lost(self) -> None:
+        """The client is gone."""
+        self.lost = True
+        if self.ending is None:
+            self.ending = DISCONNECTED
+        self.ring()
+        if self.on_leave is not None:
+            self.on_leave(self)
+
+    # Blocks of bytes.
+
+    def opening(self) -> bytes:
+        """The first bytes of the body, in a write of their own."""
+        return self.written(self.key.wire.opening(self._timing.retry_ms()))
+
+    def known_gaps(self) -> bytes:
+        """The gaps found when the place to start was looked up."""
+        block = b"".join(self._tell_gap(gap, self.position) for gap in self.gaps)
+        self.gaps = ()
+        return block
+
+    def arrive(self) -> bytes:
+        """The replay is over: ``gateway.caught-up``, once."""
+        if self.caught_up:
+            return b""
+        self.caught_up = True
+        return self._control("gateway.caught-up", {"position": self.position, "replayed": self._replayed})
+
+    def farewell(self, position: str) -> bytes:
+        """``gateway.closing``, if the ending is one that clients are told of."""
+        if self.ending is None or not self.ending.told or not self.key.control:
+            return b""
+        data = {"reason": self.ending.reason, "reconnect": self.ending.reconnect}
+        return self.key.wire.control("gateway.closing", data, position, self._timing.drain_retry_ms())
+
+    def tick(self) -> bytes:
+        """A sign of life, when nothing was written for the heartbeat interval; else nothing."""
+        if self._timing.clock() < self._deadline:
+            return b""
+        if self.key.control and self._passed_over >= PASSED_OVER:
+            return self.written(self._control("gateway.position", {"position": self.position}))
+        return self.written(self.key.wire.heartbeat)
+
+    def written(self, block: bytes) -> bytes:
+        """Note that `block` goes out now."""
+        self._deadline = self._timing.clock() + self._timing.heartbeat
+        return block
+
+    async def read(self, cursor: Cursor, upto: EventId | None = None) -> tuple[bytes, bool]:
+        """One batch of one stream, no further than `upto`: the bytes to write, and whether the position moved."""
+        items = cursor.read_window(BATCH, upto)
         remember = items is not None
         if items is None:
             try:
-                items = await cursor.read(_BATCH)
+                items = await cursor.read(BATCH, upto)
             except UNAVAILABLE:
                 # The connection outlives Redis: go on from the same position when it is back.
-                await self._pause()
-                return b"", False
+                await self.wait(0.2 + 0.3 * self._timing.jitter())
+                return b"", True
         if not items:
             return b"", False
-        if self.caught_up:
-            self._meter.lagged(self._timing.clock() - cursor.reader.read_at)
-        return self._encode(cursor, items, remember), True
+        block = self._encode(cursor, items, remember)
+        return (self.written(block) if block else b""), True
 
     def _encode(self, cursor: Cursor, items: Sequence[Item], remember: bool) -> bytes:
-        wire, accepts, identify = self.wire, self._accepts, self._identifier(cursor)
+        wire, identify = self.key.wire, identifier(cursor, self.cursors)
+        accepts = predicate(self.key.filter)
         parts: list[bytes] = []
         events, last_match = 0, -1
         for at, item in enumerate(items):
             if isinstance(item, Event):
-                if accepts(item):
-                    parts.append(wire.identify(wire.body(item, remember), identify(item.id)))
-                    events += 1
-                    last_match = at
+                if not accepts(item):
+                    continue
+                parts.append(wire.identify(wire.body(item, remember), identify(item.id)))
+                events += 1
             elif isinstance(item, Gap):
                 parts.append(self._tell_gap(item, identify(item.id)))
-                last_match = at
-            elif self.control and self.filter.could_accept(item):
+            elif self.key.control and self.key.filter.could_accept(item):
                 data = {"stream": item.stream, "id": format_id(item.id), "reason": item.reason}
                 parts.append(wire.control("gateway.skipped", data, identify(item.id)))
-                last_match = at
+            else:
+                continue
+            last_match = at
         passed = len(items) - 1 - last_match
         self._passed_over = passed if last_match >= 0 else self._passed_over + passed
         if not self.caught_up:
@@ -174,49 +247,44 @@ class Subscriber:
             self._meter.wrote(events, len(block), replay=not self.caught_up)
         return block
 
-    def _identifier(self, cursor: Cursor) -> Callable[[int], str]:
-        """Event id -> position, while the other streams stand still."""
-        if len(self.cursors) == 1:
-            return format_id
-        marks = [f"{other.stream}@{format_id(other.position)}" for other in self.cursors]
-        at = self.cursors.index(cursor)
-        head = "".join(mark + "," for mark in marks[:at]) + cursor.stream + "@"
-        tail = "".join("," + mark for mark in marks[at + 1 :])
-        return lambda event_id: f"{head}{format_id(event_id)}{tail}"
-
-    def _tell_gap(self, gap: Gap, position: str | None = None) -> bytes:
+    def _tell_gap(self, gap: Gap, position: str) -> bytes:
         self._meter.gap(gap.reason)
-        if not self.control:
-            return b""
-        return self.wire.control("gateway.gap", describe_gap(gap), position or self.position)
+        return self.key.wire.control("gateway.gap", describe_gap(gap), position) if self.key.control else b""
 
     def _control(self, name: str, data: dict[str, Any]) -> bytes:
         self._passed_over = 0
-        return self.wire.control(name, data, self.position)
+        return self.key.wire.control(name, data, self.position) if self.key.control else b""
 
-    def _closing(self, ending: Ending) -> bytes:
-        # Browsers give up for good on a proxy's 502, so after a drain they must not come back too early.
-        retry_ms = round(3000 + 7000 * self._timing.jitter())
-        data = {"reason": ending.reason, "reconnect": ending.reconnect}
-        return self.wire.control("gateway.closing", data, self.position, retry_ms)
 
-    def _tick(self) -> bytes:
-        if self.control and self._passed_over >= _PASSED_OVER:
-            return self._control("gateway.position", {"position": self.position})
-        return self.wire.heartbeat
+def identifier(cursor: Cursor, cursors: Sequence[Cursor]) -> Callable[[int], str]:
+    """Event id of `cursor`'s stream -> position, while the other streams stand still."""
+    if len(cursors) == 1:
+        return format_id
+    marks = [f"{other.stream}@{format_id(other.position)}" for other in cursors]
+    at = [other.stream for other in cursors].index(cursor.stream)
+    head = "".join(mark + "," for mark in marks[:at]) + cursor.stream + "@"
+    tail = "".join("," + mark for mark in marks[at + 1 :])
+    return lambda event_id: f"{head}{format_id(event_id)}{tail}"
 
-    def _written(self, block: bytes) -> bytes:
-        self._deadline = self._timing.clock() + self._timing.heartbeat
-        return block
 
-    async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._bell.wait(), max(0.0, self._deadline - self._timing.clock()))
-        except TimeoutError:
-            return
-
-    async def _pause(self) -> None:
-        try:
-            await asyncio.wait_for(self._bell.wait(), 0.2 + 0.3 * self._timing.jitter())
-        except TimeoutError:
-            return
+async def pull(subscriber: Subscriber) -> AsyncIterator[bytes]:
+    """The catch-up lane as an iterator that waits at the tail: for servers that give no access to the transport."""
+    for cursor in subscriber.cursors:
+        cursor.reader.listeners.add(subscriber.ring)
+    try:
+        yield subscriber.opening()
+        yield subscriber.known_gaps()
+        while subscriber.ending is None:
+            moved = False
+            for cursor in subscriber.cursors:
+                block, read = await subscriber.read(cursor)
+                moved = moved or read
+                yield block
+            if not moved and all(cursor.at_tail for cursor in subscriber.cursors):
+                yield subscriber.arrive()
+                await subscriber.wait_at_tail()
+            yield subscriber.tick()
+        yield subscriber.farewell(subscriber.position)
+    finally:
+        for cursor in subscriber.cursors:
+            cursor.reader.listeners.discard(subscriber.ring)

@@ -36,6 +36,19 @@ class Cursor:
         self._limit = limit
         self._pace = Pace()
 
+    def fork_at_tail(self) -> Cursor:
+        """Another cursor of the stream, at the tail of its window."""
+        window = self.reader.window
+        return Cursor(self.reader, self._pages, self._limit, window.tail, window.epoch)
+
+    def fork_at(self, position: EventId) -> Cursor:
+        """Another cursor of the stream, at `position` in the life of the stream in which this one is."""
+        return Cursor(self.reader, self._pages, self._limit, position, self._epoch)
+
+    def stands_with(self, other: Cursor) -> bool:
+        """Whether both are at the same place in the same life of the stream."""
+        return self.position == other.position and self._epoch == other._epoch
+
     def __repr__(self) -> str:
         return f"<Cursor {self.stream} at {self.position} behind {self.reader!r}>"
 
@@ -50,28 +63,37 @@ class Cursor:
         window = self.reader.window
         return self.position >= window.tail and self._epoch == window.epoch
 
-    def read_window(self, limit: int) -> list[Item] | None:
-        """The next items from memory, at most `limit`, empty at the tail; None when only Redis has them."""
+    def read_window(self, limit: int, upto: EventId | None = None) -> list[Item] | None:
+        """The next items from memory, at most `limit`, empty at the tail; None when only Redis has them.
+
+        With `upto` nothing beyond that id is read, nor the position moved past it.
+        """
         window = self.reader.window
         if self._epoch != window.epoch:
             gap = Gap(self.reader.born, self.stream, self.position, "recreated")
             self.position, self._epoch = gap.id, window.epoch
             return [gap]
-        if self.position >= window.tail:
+        if self.position >= window.tail or (upto is not None and self.position >= upto):
             return []
         if self.position < window.floor:
             return None
         items = window.after(self.position, limit)
         # Between the last item and the tail may lie ids that no longer exist: the tail is as good a place.
         self.position = items[-1].id if len(items) == limit else window.tail
-        return items
+        return self._cut(items, upto)
 
-    async def read(self, limit: int) -> list[Item]:
+    def _cut(self, items: list[Item], upto: EventId | None) -> list[Item]:
+        if upto is None or self.position <= upto:
+            return items
+        self.position = upto
+        return [item for item in items if item.id <= upto]
+
+    async def read(self, limit: int, upto: EventId | None = None) -> list[Item]:
         """The next items, at most about `limit`; empty at the tail. A `Gap` comes before what follows the hole.
 
         Raises what the store raises when Redis is away; nothing is lost then, the next call tries again.
         """
-        items = self.read_window(limit)
+        items = self.read_window(limit, upto)
         if items is not None:
             return items
         async with self._limit:
@@ -80,7 +102,7 @@ class Cursor:
         gap = verdict(self.stream, self.position, info)
         if gap is None:
             self.position = entries[-1].id if entries else max(self.position, self.reader.window.floor)
-            return list(entries)
+            return self._cut(list(entries), upto)
         return await self._fall(gap, entries)
 
     async def _fall(self, gap: Gap, entries: list[Entry]) -> list[Item]:

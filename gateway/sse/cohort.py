@@ -1,0 +1,109 @@
+"""Subscribers that want the same bytes: equal streams, filter, wire and control. Each batch is encoded for it once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.events.event import Skipped
+from gateway.events.filter import Filter
+from gateway.events.position import format_id
+from gateway.sse.frame import Wire
+
+if TYPE_CHECKING:
+    from gateway.sse.subscriber import Subscriber
+
+
+class CohortKey(NamedTuple):
+    """What its members share."""
+
+    streams: tuple[str, ...]
+    filter: Filter
+    wire: Wire
+    control: bool
+
+
+class Cohort:
+    """Members at the tail. Their common position is that of the live lane."""
+
+    __slots__ = ("_events", "_parts", "key", "last_id_at", "last_write", "members")
+
+    def __init__(self, key: CohortKey, now: float, count: int) -> None:
+        self.key = key
+        self.members: set[Subscriber] = set()
+        self.last_write = now
+        """Monotonic seconds."""
+        self.last_id_at = count
+        """How many items the lane had seen when this cohort was last sent an id."""
+        self._parts: list[bytes] = []
+        self._events = 0
+
+    def __repr__(self) -> str:
+        return f"<Cohort {','.join(self.key.streams)} {self.key.filter!r} {len(self.members)} members>"
+
+    def add(self, block: bytes, events: int) -> None:
+        """Put a block into the batch being made."""
+        self._parts.append(block)
+        self._events += events
+
+    def take(self) -> tuple[bytes, int]:
+        """The batch (bytes, count of events), and begin a new one."""
+        block, events = b"".join(self._parts), self._events
+        self._parts.clear()
+        self._events = 0
+        return block, events
+
+    def skipped(self, item: Skipped, position: str) -> bytes:
+        """``gateway.skipped``."""
+        data = {"stream": item.stream, "id": format_id(item.id), "reason": item.reason}
+        return self.key.wire.control("gateway.skipped", data, position)
+
+
+class Routes:
+    """From (tenant, channel, type) to the cohorts that want it: so an event costs what it matches.
+
+    Memoised. A new cohort does not void the memo: each remembered route catches up with the cohorts that came after
+    it when it is next used.
+    """
+
+    _MOST = 4096  # attributes are the publisher's to choose: they must not grow our memory
+
+    def __init__(self) -> None:
+        self._cohorts: list[Cohort | None] = []
+        self._places: dict[Cohort, int] = {}
+        self._memo: dict[tuple[str | None, str, str], tuple[int, list[Cohort]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Cohort]:
+        return iter(tuple(self._places))
+
+    def add(self, cohort: Cohort) -> None:
+        """Route to `cohort` too."""
+        self._places[cohort] = len(self._cohorts)
+        self._cohorts.append(cohort)
+
+    def remove(self, cohort: Cohort) -> None:
+        """Route to it no more."""
+        self._cohorts[self._places.pop(cohort)] = None
+        if len(self._cohorts) > 2 * len(self._places) + 64:
+            self._cohorts = list(self._places)
+            self._places = {kept: at for at, kept in enumerate(self._places)}
+            self._memo.clear()
+
+    def to(self, tenant: str | None, channel: str, type_: str) -> list[Cohort]:
+        """The cohorts whose filter accepts such an event. Some may have lost all members since."""
+        key = (tenant, channel, type_)
+        known = self._memo.get(key)
+        if known is not None and known[0] == len(self._cohorts):
+            return known[1]
+        upto, cohorts = known or (0, [])
+        cohorts = [cohort for cohort in cohorts if cohort in self._places]
+        for cohort in self._cohorts[upto:]:
+            if cohort is not None and cohort.key.filter.accepts(tenant, channel, type_):
+                cohorts.append(cohort)
+        if len(self._memo) >= self._MOST:
+            self._memo.clear()
+        self._memo[key] = (len(self._cohorts), cohorts)
+        return cohorts

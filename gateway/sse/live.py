@@ -1,0 +1,332 @@
+"""The live lane: each batch is encoded once a cohort and written to its members' transports in one sweep.
+
+No queue and no task per connection.  The lane has one cursor a stream; what it has read is the position of every
+member.  A member whose transport is over its high-water mark is dropped out of the lane at its turn, with the
+position from before the batch, so nothing is lost and nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+from gateway.backend.connection import UNAVAILABLE
+from gateway.events.event import Event
+from gateway.events.position import EventId, format_id, format_position
+from gateway.sse.cohort import Cohort, CohortKey, Routes
+from gateway.sse.connection import chunk
+from gateway.sse.frame import describe_gap
+from gateway.sse.subscriber import PASSED_OVER, Subscriber, Timing
+from gateway.stream.cursor import Cursor
+from gateway.stream.gap import Gap
+from gateway.stream.window import Item
+
+log = logging.getLogger("gateway.live")
+
+_SLICE = 128
+"""Items encoded before the loop gets a turn; with 150-byte events a batch is then under the high-water mark."""
+_SLICE_BYTES = 32_768
+_SWEEP = 256
+"""Writes before the loop gets a turn: about 2 ms."""
+_TICK = 0.5
+
+Position = dict[str, EventId]
+
+
+class LaneMeter(Protocol):
+    """Whoever counts."""
+
+    def wrote(self, events: int, size: int, *, replay: bool) -> None: ...
+    def lagged(self, seconds: float) -> None: ...
+    def gap(self, reason: str) -> None: ...
+
+
+class _Delivery(NamedTuple):
+    cohort: Cohort
+    members: tuple[Subscriber, ...]
+    block: bytes
+    events: int
+    before: Position
+
+
+class LiveStream:
+    """The lane's place in one stream, and who wants what of it."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        self.routes = Routes()
+        self.seen = 0
+        """Items read since the lane began; only differences mean anything."""
+
+    @property
+    def name(self) -> str:
+        """The stream's key."""
+        return self.cursor.stream
+
+    async def take(self) -> list[Item]:
+        """The next slice, bounded in items and bytes; empty at the tail."""
+        items = await self.cursor.read(_SLICE)
+        size = 0
+        for at, item in enumerate(items):
+            size += len(item.data) if isinstance(item, Event) else 0
+            if size > _SLICE_BYTES and at:
+                # Only memory holds a slice's neighbours for certain; stepping back there costs nothing.
+                self.cursor.position = items[at - 1].id
+                items = items[:at]
+                break
+        self.seen += len(items)
+        return items
+
+
+class LiveLane:
+    """All cohorts, and the one task that feeds them. `fall_back` takes a member that could not keep up."""
+
+    def __init__(self, timing: Timing, meter: LaneMeter, fall_back: Callable[[Subscriber], None]) -> None:
+        self._timing = timing
+        self._meter = meter
+        self._fall_back = fall_back
+        self._streams: dict[str, LiveStream] = {}
+        self._cohorts: dict[CohortKey, Cohort] = {}
+        self._quiet: dict[Cohort, None] = {}  # ordered by last write
+        self._ending: list[Subscriber] = []
+        self._bell = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<LiveLane {len(self._streams)} streams, {len(self._cohorts)} cohorts>"
+
+    async def stop(self) -> None:
+        """End the task."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def stream(self, cursor: Cursor) -> LiveStream:
+        """The lane in the stream of `cursor`, opened at its tail if it is not open."""
+        live = self._streams.get(cursor.stream)
+        if live is None:
+            live = self._streams[cursor.stream] = LiveStream(cursor.fork_at_tail())
+            cursor.reader.listeners.add(self._bell.set)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="live-lane")
+        return live
+
+    def position(self, streams: tuple[str, ...]) -> Position:
+        """Where the members of these streams stand."""
+        return {name: self._streams[name].cursor.position for name in streams}
+
+    def cursors(self, position: Position) -> list[Cursor]:
+        """Cursors at `position` in the streams as the lane sees them."""
+        return [self._streams[name].cursor.fork_at(at) for name, at in sorted(position.items())]
+
+    def can_join(self, subscriber: Subscriber) -> bool:
+        """Whether it stands exactly where the lane stands, in every one of its streams."""
+        return all(cursor.stands_with(self.stream(cursor).cursor) for cursor in subscriber.cursors)
+
+    def join(self, subscriber: Subscriber) -> None:
+        """Take in one that `can_join`. It gives its cursors up."""
+        key = subscriber.key
+        cohort = self._cohorts.get(key)
+        if cohort is None:
+            cohort = self._cohorts[key] = Cohort(key, self._timing.clock(), self._seen(key))
+            self._quiet[cohort] = None
+            for name in key.streams:
+                self._streams[name].routes.add(cohort)
+        subscriber.cohort = cohort
+        subscriber.joined_at = self._seen(key)
+        subscriber.cursors = ()
+        cohort.members.add(subscriber)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Let one go: it is gone, or falls back."""
+        cohort, subscriber.cohort = subscriber.cohort, None
+        if cohort is None:
+            return
+        cohort.members.discard(subscriber)
+        if not cohort.members:
+            del self._cohorts[cohort.key], self._quiet[cohort]
+            for name in cohort.key.streams:
+                live = self._streams[name]
+                live.routes.remove(cohort)
+                self._close_unused(live)
+
+    def end(self, subscriber: Subscriber) -> None:
+        """Say goodbye to a member between two batches, when its position is certain."""
+        self._ending.append(subscriber)
+        self._bell.set()
+
+    def _seen(self, key: CohortKey) -> int:
+        return sum(self._streams[name].seen for name in key.streams)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            timer = loop.call_later(_TICK, self._bell.set)
+            await self._bell.wait()
+            timer.cancel()
+            self._bell.clear()
+            try:
+                await self._turn()
+            except UNAVAILABLE:
+                await asyncio.sleep(_TICK * self._timing.jitter())
+                self._bell.set()
+            except Exception:
+                log.exception("live.failed")
+                await asyncio.sleep(_TICK)
+
+    async def _turn(self) -> None:
+        moved = True
+        while moved:
+            moved = False
+            for live in tuple(self._streams.values()):
+                moved = await self._advance(live) or moved
+            await self._say_goodbye()
+        await self._keep_alive()
+        for live in tuple(self._streams.values()):
+            self._close_unused(live)
+
+    def _close_unused(self, live: LiveStream) -> None:
+        if not len(live.routes):
+            live.cursor.reader.listeners.discard(self._bell.set)
+            del self._streams[live.name]
+
+    async def _advance(self, live: LiveStream) -> bool:
+        before = live.cursor.position
+        items = await live.take()
+        if not items:
+            return False
+        for delivery in self._encode(live, items, before):
+            await self._sweep(delivery)
+            self._meter.lagged(self._timing.clock() - live.cursor.reader.read_at)
+        return True
+
+    def _encode(self, live: LiveStream, items: list[Item], before: EventId) -> list[_Delivery]:
+        """What each touched cohort gets. No await here: positions, bytes and members belong to one instant."""
+        touched: dict[Cohort, Callable[[int], str]] = {}
+        for item in items:
+            if isinstance(item, Event):
+                for cohort in live.routes.to(item.tenant, item.channel, item.type):
+                    identify = touched.get(cohort) or touched.setdefault(cohort, self._identifier(live, cohort))
+                    wire = cohort.key.wire
+                    cohort.add(wire.identify(wire.body(item, True), identify(item.id)), 1)
+                continue
+            for cohort in live.routes:
+                if cohort.key.control and (isinstance(item, Gap) or cohort.key.filter.could_accept(item)):
+                    identify = touched.get(cohort) or touched.setdefault(cohort, self._identifier(live, cohort))
+                    position = identify(item.id)
+                    if isinstance(item, Gap):
+                        cohort.add(cohort.key.wire.control("gateway.gap", describe_gap(item), position), 0)
+                    else:
+                        cohort.add(cohort.skipped(item, position), 0)
+            if isinstance(item, Gap):
+                self._meter.gap(item.reason)
+        return [self._deliver(cohort, live.name, before) for cohort in touched]
+
+    def _deliver(self, cohort: Cohort, stream: str, before: EventId) -> _Delivery:
+        block, events = cohort.take()
+        cohort.last_id_at = self._seen(cohort.key)
+        position = self.position(cohort.key.streams)
+        position[stream] = before
+        return _Delivery(cohort, tuple(cohort.members), block, events, position)
+
+    def _identifier(self, live: LiveStream, cohort: Cohort) -> Callable[[int], str]:
+        streams = cohort.key.streams
+        if len(streams) == 1:
+            return format_id
+        position = self.position(streams)
+
+        def identify(event_id: int) -> str:
+            position[live.name] = EventId(event_id)
+            return format_position(position)
+
+        return identify
+
+    async def _sweep(self, delivery: _Delivery) -> None:
+        cohort, members, block, events, before = delivery
+        data = chunk(block)
+        written = turn = 0
+        for member in members:
+            if member.cohort is not cohort:
+                continue
+            if member.paused:
+                self._drop(member, before)
+                continue
+            try:
+                member.write(data)  # type: ignore[misc]
+            except RuntimeError:  # closed since; word of it is on its way
+                continue
+            written += 1
+            turn += 1
+            if turn == _SWEEP:
+                turn = 0
+                await asyncio.sleep(0)
+        self._touch(cohort)
+        self._meter.wrote(events * written, len(block) * written, replay=False)
+
+    def _drop(self, member: Subscriber, position: Position) -> None:
+        """Out of the lane, with cursors where it was left."""
+        member.cursors = tuple(self.cursors(position))
+        self.leave(member)
+        self._fall_back(member)
+
+    def _touch(self, cohort: Cohort) -> None:
+        cohort.last_write = self._timing.clock()
+        if cohort in self._quiet:
+            del self._quiet[cohort]
+            self._quiet[cohort] = None
+
+    async def _say_goodbye(self) -> None:
+        ending, self._ending = self._ending, []
+        for at, member in enumerate(ending):
+            cohort = member.cohort
+            if cohort is None:
+                continue
+            farewell = member.farewell(format_position(self.position(cohort.key.streams)))
+            self.leave(member)
+            with suppress(RuntimeError):
+                if farewell:
+                    member.write(chunk(farewell))  # type: ignore[misc]
+                if member.connection is not None:
+                    member.connection.finish()
+            if at % _SWEEP == _SWEEP - 1:
+                await asyncio.sleep(0)
+
+    def _due(self) -> Iterator[Cohort]:
+        """The cohorts to which nothing was written for the heartbeat interval."""
+        latest = self._timing.clock() - self._timing.heartbeat
+        while self._quiet:
+            cohort = next(iter(self._quiet))
+            if cohort.last_write > latest:
+                return
+            self._touch(cohort)
+            yield cohort
+
+    async def _keep_alive(self) -> None:
+        turn = 0
+        for cohort in self._due():
+            heartbeat = chunk(cohort.key.wire.heartbeat)
+            seen = self._seen(cohort.key)
+            position = self.position(cohort.key.streams)
+            moved = b""
+            if cohort.key.control and seen - cohort.last_id_at >= PASSED_OVER:
+                text = format_position(position)
+                moved = chunk(cohort.key.wire.control("gateway.position", {"position": text}, text))
+                cohort.last_id_at = seen
+            for member in tuple(cohort.members):
+                if member.cohort is not cohort:
+                    continue
+                if member.paused:
+                    # Not one byte taken for a whole interval: the catch-up lane has the clock that aborts it.
+                    self._drop(member, position)
+                    continue
+                news = moved and seen - member.joined_at >= PASSED_OVER
+                with suppress(RuntimeError):
+                    member.write(moved if news else heartbeat)  # type: ignore[misc]
+                turn += 1
+                if turn == _SWEEP:
+                    turn = 0
+                    await asyncio.sleep(0)
