@@ -38,7 +38,7 @@ def operation_routes(log: Log, hub: Hub, telemetry: Telemetry) -> list[Route]:
         return Response(telemetry.render(), media_type=telemetry.content_type)
 
     async def openapi_json(request: Request) -> Response:
-        return _json(openapi())
+        return _json(openapi(request.app.routes))
 
     async def asyncapi_json(request: Request) -> Response:
         return _json(asyncapi())
