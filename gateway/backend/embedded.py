@@ -222,7 +222,7 @@ class EmbeddedValkey:
             try:
                 self._run(self.state.port)
             except (EmbeddedError, OSError) as error:
-                if str(error) != said:
+                if str(error) != said and not self._stopping.is_set():
                     said = str(error)
                     _log.error("embedded.failed %s", said)
                 pause = min(max(0.1, pause * 2), _LONGEST_PAUSE)
