@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         ("events",),
         description="stream keys that are served, comma list, globs allowed; the first is the default",
     )
+    bridge: bool = Field(True, description="forward events to webhook endpoints in this process too")
+    workers: int = Field(1, ge=1, le=256, description="processes, each with a listening socket of its own")
+    http2: bool = Field(False, description="speak HTTP/2 over TLS too; needs the extra http2 and TLS files")
+    ssl_certfile: Path | None = Field(None, description="TLS certificate chain, PEM")
+    ssl_keyfile: Path | None = Field(None, description="TLS private key, PEM")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
     log_json: bool = Field(False, description="log lines as JSON")
     insecure: bool = Field(False, description="serve other addresses than loopback although no access is configured")
