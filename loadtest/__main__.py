@@ -10,14 +10,14 @@ import pkgutil
 import signal
 import sys
 from types import ModuleType
-from typing import Any
 
 import uvloop
 from rich.console import Console
 
 import loadtest
 from loadtest import peers
-from loadtest.rig.bench import Bench, add_common_arguments
+from loadtest.rig.arguments import parser_of, plain
+from loadtest.rig.bench import Bench
 from loadtest.rig.machine import facts
 from loadtest.rig.report import Report, show
 
@@ -29,17 +29,6 @@ def tests() -> list[str]:
         for module in pkgutil.iter_modules(loadtest.__path__)
         if not module.ispkg and module.name != "__main__"
     ]
-
-
-def parser_of(name: str, module: ModuleType) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m loadtest {name}",
-        description=module.ABOUT,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    module.add_arguments(parser)
-    add_common_arguments(parser)
-    return parser
 
 
 def usage(console: Console) -> None:
@@ -74,12 +63,6 @@ def save(report: Report, args: argparse.Namespace) -> None:
         args.plot.write_text(report.chart)
 
 
-def plain(args: argparse.Namespace) -> dict[str, Any]:
-    """The arguments as JSON can hold them; files are left out."""
-    found = {key: value for key, value in vars(args).items() if key not in ("json", "plot", "quiet")}
-    return {key: sorted(value) if isinstance(value, frozenset) else value for key, value in found.items()}
-
-
 def main(arguments: list[str]) -> int:
     console = Console(stderr=True)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -91,18 +74,13 @@ def main(arguments: list[str]) -> int:
         return 2
     module = importlib.import_module(f"loadtest.{name}")
     args = parser_of(name, module).parse_args(arguments[1:])
-    if unknown := set(args.peer) - set(peers.names()):
-        console.print(
-            f"no such peer: {', '.join(sorted(unknown))} (there are: {', '.join(peers.names())})", highlight=False
-        )
-        return 2
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(_run(module, args, console))
     except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("stopped; all servers are ended", highlight=False)
         return 1
-    except (RuntimeError, ConnectionError, TimeoutError) as error:
+    except (RuntimeError, OSError) as error:
         console.print(f"failed: {error or type(error).__name__}", style="red", highlight=False, markup=False)
         return 1
     if not args.quiet:

@@ -32,8 +32,12 @@ class Server(Peer):
         else:
             command += ["--redis-url", self.site.broker.url]
         command += ["--workers", str(self.options.workers)] if self.options.workers > 1 else []
-        command += ["--no-bridge", *self.options.extra]
-        env = {"GATEWAY_HEARTBEAT": str(self.options.heartbeat), "GATEWAY_DRAIN_SECONDS": "0"}
+        command += self.options.extra
+        env = {
+            "GATEWAY_HEARTBEAT": str(self.options.heartbeat),
+            "GATEWAY_DRAIN_SECONDS": "0",
+            "GATEWAY_BRIDGE": "false",
+        }
         if self.options.window is not None:
             env["GATEWAY_WINDOW_EVENTS"] = str(self.options.window)
         env |= self.options.env

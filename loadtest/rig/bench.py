@@ -18,28 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from loadtest import peers
 from loadtest.peers import Options, Peer, Site
 from loadtest.rig.broker import Broker
-from loadtest.rig.machine import parse_cores, raise_file_limit, spell_cores, split_cores
+from loadtest.rig.machine import raise_file_limit
 from loadtest.rig.stats import Row, medians
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    server, generator = split_cores()
-    group = parser.add_argument_group("every test")
-    group.add_argument(
-        "--peer", action="append", default=[], metavar="NAME", help=f"one of: {', '.join(peers.names())}"
-    )
-    group.add_argument("--no-gateway", action="store_true", help="measure the peers alone")
-    group.add_argument("--rounds", type=int, default=1, help="repeat all servers in turn; medians are reported")
-    group.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
-    group.add_argument("--plot", type=Path, metavar="FILE", help="write a chart (SVG)")
-    group.add_argument("--format", default="raw", help="format= of the gateway (default: raw, as the peers do)")
-    group.add_argument("--workers", type=int, default=1, help="processes of the gateway")
-    group.add_argument("--serve-arg", action="append", default=[], metavar="ARG", help="passed on to gateway serve")
-    group.add_argument("--server-cores", type=parse_cores, default=spell_cores(server), help="default: the last core")
-    group.add_argument(
-        "--generator-cores", type=parse_cores, default=spell_cores(generator), help="default: all the others"
-    )
-    group.add_argument("--quiet", action="store_true", help="no progress bar, no table")
 
 
 class Bench:
@@ -80,6 +60,11 @@ class Bench:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    def begin(self, args: argparse.Namespace) -> None:
+        """Go on with another test."""
+        self.args = args
+        self.notes = []
 
     async def _draw(self) -> None:
         while True:
@@ -130,6 +115,9 @@ class Bench:
         try:
             await peer.start()
             yield peer
+        except (RuntimeError, OSError) as error:
+            said = "" if peer.process is None else peer.process.output()[-3000:]
+            raise RuntimeError(f"{error or type(error).__name__}\n--- {name} said:\n{said}") from error
         finally:
             peer.stop()
 

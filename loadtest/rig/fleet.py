@@ -131,9 +131,12 @@ class Fleet:
                 done += 1
                 progress(done)
 
-        async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-            for _ in range(min(at_once, len(made))):
-                group.create_task(connect())
+        try:
+            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+                for _ in range(min(at_once, len(made))):
+                    group.create_task(connect())
+        except* OSError as failed:
+            raise ConnectionError(f"{done} of {len(made)} connected, then: {failed.exceptions[0]}") from None
         return made
 
     async def _connect(self, member: Counter, index: int) -> None:

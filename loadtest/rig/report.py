@@ -91,13 +91,15 @@ def show(report: Report, console: Console) -> None:
         table.add_row(name, *(number(row.get(column.key), column.digits) for column in report.columns))
     console.print(table)
     for key, value in report.ratios.items():
-        console.print(f"  {key}: [bold]{value:.2f}", highlight=False)
+        console.print(f"  {key}: [bold]{value:.2f}", highlight=False, soft_wrap=True)
     for target in report.targets:
         console.print(
-            f"  target {target.letter}: {target.text} -> {target.measured} [bold]{_verdict(target)}", highlight=False
+            f"  target {target.letter}: {target.text} -> {target.measured} [bold]{_verdict(target)}",
+            highlight=False,
+            soft_wrap=True,
         )
     for note in report.notes:
-        console.print(f"  [dim]{note}", highlight=False)
+        console.print(f"  [dim]{note}", highlight=False, soft_wrap=True)
 
 
 def _verdict(target: Target) -> str:
