@@ -9,6 +9,7 @@ import pkgutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
 import loadtest
 from loadtest.rig.arguments import parser_of, plain
@@ -19,6 +20,7 @@ from loadtest.rig.stats import Row
 
 ABOUT = "every test beside its peers; writes RESULTS.md and results/"
 ORDER = ("fanout", "saturate", "latency", "idle", "connect", "filters", "replay", "storm", "slow", "verify", "startup")
+COMMON = ("format", "workers", "serve_arg", "server_cores", "generator_cores", "rounds", "quiet", "no_gateway")
 
 
 def names() -> list[str]:
@@ -34,30 +36,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of RESULTS.md and results/")
 
 
+def arguments_of(name: str, module: ModuleType, args: argparse.Namespace) -> argparse.Namespace:
+    """The test's own defaults (short ones for ``--quick``); what every test has is as on our own command line."""
+    chosen = parser_of(name, module).parse_args(getattr(module, "QUICK", ()) if args.quick else ())
+    for key in COMMON:
+        setattr(chosen, key, getattr(args, key))
+    chosen.peer = args.peer or list(getattr(module, "PEERS", ()))
+    return chosen
+
+
+def save(report: Report, chosen: argparse.Namespace, folder: Path) -> None:
+    """The report's numbers and its chart."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{report.name}.json").write_text(json.dumps(report.as_json(facts(), plain(chosen)), indent=2) + "\n")
+    if report.chart is not None:
+        (folder / f"{report.name}.svg").write_text(report.chart)
+
+
 async def run(bench: Bench, args: argparse.Namespace) -> Report:
     reports: list[Report] = []
     rows: dict[str, Row] = {}
     failed: list[str] = []
     started = datetime.now(UTC)
-    results: Path = args.out / "results"
-    results.mkdir(parents=True, exist_ok=True)
     for name in args.only:
         module = importlib.import_module(f"loadtest.{name}")
-        flags = list(module.QUICK) if args.quick and hasattr(module, "QUICK") else []
-        chosen = parser_of(name, module).parse_args(flags)
-        # What every test has is taken from the command line of this one.
-        for key in (
-            "format",
-            "workers",
-            "serve_arg",
-            "server_cores",
-            "generator_cores",
-            "rounds",
-            "quiet",
-            "no_gateway",
-        ):
-            setattr(chosen, key, getattr(args, key))
-        chosen.peer = args.peer or list(getattr(module, "PEERS", ()))
+        chosen = arguments_of(name, module, args)
         bench.begin(chosen)
         clock = time.monotonic()
         try:
@@ -68,9 +71,7 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
             continue
         reports.append(report)
         rows[name] = {"seconds": time.monotonic() - clock, "passed": float(report.passed)}
-        (results / f"{name}.json").write_text(json.dumps(report.as_json(facts(), plain(chosen)), indent=2) + "\n")
-        if report.chart is not None:
-            (results / f"{name}.svg").write_text(report.chart)
+        save(report, chosen, args.out / "results")
     (args.out / "RESULTS.md").write_text(page(reports, failed, started, args))
     return Report(
         name="all",
@@ -92,9 +93,9 @@ def page(reports: list[Report], failed: list[str], started: datetime, args: argp
     lines = [
         "# Load test results",
         "",
-        f"Written by `{command}` on {started:%Y-%m-%d %H:%M} UTC. All servers of a table ran one after the other in the",
-        "same run, pinned to their own core, with the load generator and Redis on another. Ratios within a table mean",
-        "something; absolute numbers belong to this machine, and to how busy it was.",
+        f"Written by `{command}` on {started:%Y-%m-%d %H:%M} UTC. All servers of a table ran one after the other in",
+        "the same run, pinned to their own core, with the load generator and Redis on another. Ratios within a table",
+        "mean something; absolute numbers belong to this machine, and to how busy it was.",
         "",
         f"{machine}.",
         "",

@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bisect", type=int, default=2, help="steps between the last rate that held and the first that broke"
     )
+    parser.add_argument("--tries", type=int, default=2, help="a rate breaks when it breaks so many times in a row")
     parser.add_argument("--seconds", type=float, default=3, help="length of a step")
     parser.add_argument("--p99", type=float, default=100, help="the most that p99 may be, ms")
     parser.add_argument("--frame", type=int, default=150, help="bytes of a frame on the wire")
@@ -63,7 +64,10 @@ async def climb(bench: Bench, args: argparse.Namespace, name: str, curve: list[t
     broken: Row | None = None
     rate = args.start
     for _ in range(args.doublings + 1 + args.bisect):
-        row = await step(bench, args, name, rate)
+        for _ in range(args.tries):
+            row = await step(bench, args, name, rate)
+            if holds(row, rate, args.p99):
+                break
         curve.append((row["deliveries_per_s"], row["p99_ms"]))
         if holds(row, rate, args.p99):
             best = row
