@@ -149,9 +149,11 @@ def from_grant(grant: Mapping[str, Any]) -> Principal:
         grant["id"],
         frozenset(grant["scopes"]),
         grant["tenant"],
-        *(None if grant[name] is None else GlobSet(grant[name]) for name in ("channels", "types", "streams")),
-        expires_at=grant["expires_at"],
-        limits=grant.get("limits") or {},
+        _regained(grant["channels"]),
+        _regained(grant["types"]),
+        _regained(grant["streams"]),
+        grant["expires_at"],
+        grant["limits"],
     )
 
 
@@ -230,6 +232,10 @@ def _within(allowed: GlobSet | None, *bounds: GlobSet | None) -> bool:
     if allowed is None:
         return True
     return any(bound is not None and all(glob in allowed for glob in bound.globs) for bound in bounds)
+
+
+def _regained(globs: list[str] | None) -> GlobSet | None:
+    return None if globs is None else GlobSet(globs)
 
 
 def _listed(globs: GlobSet | None) -> list[str] | None:
