@@ -162,6 +162,9 @@ class Server(uvicorn.Server):
                 await asyncio.wait([drain], timeout=0.1)
             drain.cancel()
         await super().shutdown(sockets)
+        if self.force_exit:
+            # uvicorn skips the application's end then, and logs the lifespan that it cuts off as an error.
+            await self.lifespan.shutdown()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
