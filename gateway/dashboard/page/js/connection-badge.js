@@ -7,7 +7,6 @@ const WORDS = {
   connecting: "Connecting",
   open: "Live",
   reconnecting: "Reconnecting",
-  offline: "Offline",
   closed: "Closed",
 };
 
@@ -40,6 +39,8 @@ export class ConnectionBadge {
   #words() {
     const { name, retryAt } = this.#state;
     if (name === "open" && this.#replaying) return "Replaying";
+    // Only said while there is trouble: a gateway on this machine can be reached without any network.
+    if (name === "reconnecting" && !navigator.onLine) return "Offline";
     if (name === "reconnecting" && retryAt !== undefined) {
       return `Reconnecting in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s`;
     }

@@ -33,16 +33,25 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Joins the calls within one animation frame into one call of `draw`. */
-export function oncePerFrame(draw) {
+/**
+ * Joins calls: `draw` runs in the next animation frame, but not before `pause` ms have gone by since it last ran.
+ * The first call after a quiet time is therefore drawn at once.
+ */
+export function paced(draw, pause) {
   let asked = false;
+  let last = -Infinity;
+  const frame = () =>
+    requestAnimationFrame((now) => {
+      asked = false;
+      last = now;
+      draw();
+    });
   return () => {
     if (asked) return;
     asked = true;
-    requestAnimationFrame(() => {
-      asked = false;
-      draw();
-    });
+    const wait = last + pause - performance.now();
+    if (wait > 0) setTimeout(frame, wait);
+    else frame();
   };
 }
 

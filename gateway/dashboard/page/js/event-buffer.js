@@ -49,8 +49,11 @@ export class EventBuffer {
     return this.#rows[this.#rows.length - 1 - index];
   }
 
-  /** The rows as they are now, for a view that must not move. The rows themselves are shared. */
-  snapshot(keep = () => true) {
+  /**
+   * The rows that `keep` chooses, as they are now: for a view that must not move. The rows themselves are shared.
+   * @param {(row: import("./row.js").Row) => boolean} keep
+   */
+  snapshot(keep) {
     return new Rows(this.#rows.slice(this.#head).filter(keep));
   }
 

@@ -61,6 +61,7 @@ export class FilterForm {
 
   #read() {
     const found = {};
+    /** @type {import("./subscription.js").Subscription} */
     const subscription = { streams: [], channels: [], types: [], start: { kind: "live", value: "" } };
     for (const [part, name] of PARTS) {
       subscription[part] = splitList(this.fields[name].value);

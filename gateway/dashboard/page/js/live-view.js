@@ -5,7 +5,7 @@ import { curlTail, eventsUrl } from "./commands.js";
 import { ConnectionBadge } from "./connection-badge.js";
 import { Counters } from "./counters.js";
 import { showEvent, showMark } from "./details.js";
-import { byId, countOf, element, formatCount, oncePerFrame, setText } from "./dom.js";
+import { byId, countOf, element, formatCount, paced, setText } from "./dom.js";
 import { showEmpty } from "./empty-state.js";
 import { EventBuffer } from "./event-buffer.js";
 import { EventList } from "./event-list.js";
@@ -22,6 +22,10 @@ import { apiQuery, readHash, writeHash } from "./subscription.js";
 import { Tail } from "./tail.js";
 
 const BOUNDS = { maxRows: 5_000, maxCharacters: 32_000_000 };
+
+/** Ms between drawings. Under 2,000 events a second, drawing each frame would take a core and could be read by nobody. */
+const DRAW_PAUSE = 80;
+
 const WIDE = matchMedia("(min-width: 64rem)");
 
 const HELD = { paused: "Paused", reading: "Held while you read", scrolled: "Held while you scroll" };
@@ -30,7 +34,10 @@ export class LiveView {
   #subscription = readHash("");
   /** Whether history still comes in; it counts as received, not as a rate. */
   #replaying = false;
+  /** Whether the live end was reached once, and lost since. */
+  #live = false;
   #cut = false;
+  /** @type {import("./subscription.js").Subscription|"term"|null} */
   #emptyFor = null;
 
   constructor() {
@@ -41,7 +48,7 @@ export class LiveView {
     this.notices = new Notices(byId("notices"));
     this.incidents = new Incidents(this);
     this.line = new RateLine(byId("rate"));
-    this.askDraw = oncePerFrame(() => this.#draw());
+    this.askDraw = paced(() => this.#draw(), DRAW_PAUSE);
     this.panel = new Panel({ onClose: (part) => this.#panelClosed(part) });
     this.list = new EventList(byId("events"), {
       onChoose: (row, by) => this.#chosen(row, by),
@@ -67,7 +74,7 @@ export class LiveView {
     this.#subscription = readHash(hash);
     this.filters.show(this.#subscription);
     this.#replaying = this.#subscription.start.kind !== "live";
-    this.#cut = false;
+    this.#live = this.#cut = false;
     this.incidents.reset();
     this.counters.reset();
     this.meter.reset();
@@ -137,13 +144,13 @@ export class LiveView {
   #caughtUp({ replayed = 0 }, text) {
     if (this.#cut) this.buffer.push(mark("back", `Connection back; ${countOf(replayed, "event")} caught up`, text));
     else if (this.#replaying && replayed > 0) this.buffer.push(mark("caught-up", "Live from here", text));
-    this.#replaying = false;
-    this.#cut = false;
+    this.#replaying = this.#cut = false;
+    this.#live = true;
     this.badge.show(this.client.state, false);
   }
 
   #connection(state) {
-    if (["reconnecting", "offline"].includes(state.name)) this.#cut = true;
+    if (state.name === "reconnecting" && this.#live) this.#cut = true;
     this.badge.show(state, this.#replaying);
     if (state.name === "open") ["closed", "slow", "trouble"].forEach((key) => this.notices.remove(key));
     if (state.name === "closed") this.#closed(state);

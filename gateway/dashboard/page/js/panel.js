@@ -9,6 +9,7 @@ const COVERS = matchMedia("(max-width: 63.99rem)");
 
 export class Panel {
   #open = "";
+  /** @type {Element|null} */
   #opener = null;
 
   /** @param {{onClose: (part: string) => void}} options */

@@ -7,7 +7,7 @@
  * back-forward cache with a connection that died without an error (iOS, Safari), and where the machine slept.
  *
  * @typedef {import("./problem.js").Problem} Problem
- * @typedef {{name: "idle"|"connecting"|"open"|"reconnecting"|"offline"|"closed",
+ * @typedef {{name: "idle"|"connecting"|"open"|"reconnecting"|"closed",
  *   retryAt?: number, reason?: string, problem?: Problem, slow?: boolean}} State  `retryAt` in ms since 1970
  */
 
@@ -27,7 +27,9 @@ const LONGEST_DELAY = 30_000;
 const PROBE_TIMEOUT = 8_000;
 
 export class StreamClient {
+  /** @type {EventSource|null} */
   #source = null;
+  /** @type {[string, string][]} */
   #query = [];
   #lastId = "";
   #attempt = 0;
@@ -37,7 +39,8 @@ export class StreamClient {
   #connectingSince = 0;
   #hiddenSince = 0;
   #lastTick = 0;
-  #farewell = null;
+  /** @type {string|undefined} */
+  #farewell;
   /** @type {State} */
   #state = { name: "idle" };
 
@@ -79,10 +82,6 @@ export class StreamClient {
 
   #connect() {
     this.#drop();
-    if (navigator.onLine === false) {
-      this.#setState({ name: "offline" });
-      return;
-    }
     const source = new EventSource(this.#address());
     this.#source = source;
     this.#connectingSince = Date.now();
@@ -111,7 +110,7 @@ export class StreamClient {
 
   #opened() {
     this.#attempt = 0;
-    this.#farewell = null;
+    this.#farewell = undefined;
     this.#setState({ name: "open" });
   }
 
@@ -125,14 +124,14 @@ export class StreamClient {
     }
     this.onControl(name, data, event.data);
     if (name !== "gateway.closing") return;
-    this.#farewell = data.reason ?? "closing";
+    this.#farewell = String(data.reason);
     if (data.reconnect === false) this.#close(this.#farewell);
   }
 
   #failed(source) {
     if (source.readyState === EventSource.CONNECTING) {
       // The browser waits for the delay that the gateway gave it; script cannot read how long that is.
-      this.#setState({ name: "reconnecting", reason: this.#farewell ?? undefined });
+      this.#setState({ name: "reconnecting", reason: this.#farewell });
     } else {
       this.#drop();
       this.#diagnose();
@@ -143,6 +142,7 @@ export class StreamClient {
   async #diagnose() {
     this.#setState({ name: "reconnecting" });
     const generation = this.#generation;
+    /** @type {Problem|null} */
     let problem = null;
     try {
       const response = await fetch(this.#address(), {
@@ -203,15 +203,8 @@ export class StreamClient {
       if (event.persisted) this.#wake(Infinity);
     });
     addEventListener("online", () => this.#wake(Infinity));
-    addEventListener("offline", () => {
-      if (this.#waiting()) this.#setState({ name: "offline" });
-    });
     this.#lastTick = Date.now();
     setInterval(() => this.#tick(), TICK);
-  }
-
-  #waiting() {
-    return ["connecting", "reconnecting"].includes(this.#state.name);
   }
 
   /** Opens anew after `away` ms in which the connection may have died unseen. What was closed for a reason stays so. */

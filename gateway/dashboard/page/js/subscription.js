@@ -7,7 +7,8 @@
  */
 
 export const MAX_LAST = 1000;
-const DEFAULT_START = Object.freeze({ kind: "last", value: "50" });
+/** @type {Start} */
+const DEFAULT_START = { kind: "last", value: "50" };
 
 const ALLOWED = {
   types: [/^[A-Za-z0-9_.*-]{1,128}$/, "letters, digits, _ . - and *"],

@@ -14,6 +14,7 @@ export class Tail {
   /** @type {Hold|null} */
   #hold = null;
   #heldAt = 0;
+  /** @type {Rows|null} */
   #rows = null;
   #term = "";
   #found = [];
