@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from gateway.backend.connection import Redis, connect
 from gateway.dashboard.routes import routes as dashboard_routes
@@ -142,6 +143,10 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not possible here"}
     headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # Starlette names the methods of the first route of this path; RFC 9110 wants those of the resource.
+        routes = [route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL]
+        headers["Allow"] = ", ".join(sorted({method for route in routes for method in route.methods}))
     return _answer(Problem(error.status_code, detail.get(error.status_code, error.detail), headers=headers))
 
 

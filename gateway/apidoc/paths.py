@@ -8,7 +8,7 @@ from typing import Any
 from gateway.apidoc.schemas import ref, text
 from gateway.errors import CONTENT_TYPE
 from gateway.publish import IDEMPOTENCY_KEY
-from gateway.sse.parameters import PARAMETERS, POSITION, Parameter
+from gateway.sse.parameters import PARAMETERS, POSITION, RESUME, Parameter
 
 Operation = Mapping[str, Any]
 
@@ -84,7 +84,7 @@ def event_parameters() -> list[dict[str, Any]]:
         "name": "Last-Event-ID",
         "in": "header",
         "description": "Resume after this position. Browsers send it when they reconnect.",
-        "schema": POSITION,
+        "schema": RESUME,
     }
     return [*query, header]
 

@@ -27,6 +27,8 @@ _POSITION = rf"(?:{_EVENT_ID}|{_MARK}(?:,{_MARK}){{0,{MAX_STREAMS - 1}}})"
 
 EVENT_ID: Mapping[str, Any] = {"type": "string", "pattern": f"^{_EVENT_ID}$", "examples": ["1735732800000-0"]}
 POSITION: Mapping[str, Any] = {"type": "string", "pattern": f"^{_POSITION}$", "examples": ["1735732800000-0"]}
+RESUME: Mapping[str, Any] = {**POSITION, "pattern": f"^(?:{_POSITION})?$"}
+"""A last event id as clients send it: empty while there is none."""
 
 
 def _comma_list(one: re.Pattern[str], **limits: Any) -> Mapping[str, Any]:
@@ -82,7 +84,7 @@ PARAMETERS = (
         "last_event_id",
         "Resume after this position. The `Last-Event-ID` header wins over it. Several streams need the composite "
         "form `orders@1735732800000-0,payments@1735732800001-3`.",
-        POSITION,
+        RESUME,
         aliases=("lastEventId", "lastEventID"),
     ),
     Parameter(
