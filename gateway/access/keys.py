@@ -1,9 +1,9 @@
 """API keys: made, listed, changed and revoked in Redis; known to every process from memory.
 
 A key is ``gwk_`` and 256 random bits.  Redis and memory hold its SHA-256 only: with that much chance in it there is
-nothing that a slow hash would protect.  Each process mirrors all keys, so that neither a connect nor a flood of bad keys
-costs a Redis command.  Each change sets a new version, which every process asks for twice a second: that is one command
-for any number of keys, and unlike a pub/sub message it cannot be missed.
+nothing that a slow hash would protect.  Each process mirrors all keys, so that neither a connect nor a flood of bad
+keys costs a Redis command.  Each change sets a new version, which every process asks for twice a second: that is one
+command for any number of keys, and unlike a pub/sub message it cannot be missed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,16 @@ PREFIX: Final = "gwk_"
 LENGTH: Final = len(PREFIX) + 43
 POLL: Final = 0.5
 """Seconds between two looks at the version; with the read that may follow, well within the 2 s promised."""
-_KEYS = "gateway:keys"
-_VERSION = "gateway:keys:version"
+_KEYS = "gateway:{keys}"
+_VERSION = "gateway:{keys}:version"
 _REFRESH_FLOOR = 0.1
+# Only over what was read: of a revocation and a change at the same moment neither may undo the other.
+_WRITE = """
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('SET', KEYS[2], ARGV[4])
+return 1
+"""
 _MAX_NAME = 128
 
 
@@ -92,39 +99,29 @@ class KeyStore:
         record = KeyRecord(
             id_, digest_of(key), _name(name), self._now(), _checked(f"key:{id_}", scopes, rights, limits)
         )
-        await self._write(record)
+        await self._write(None, record)
         return record, key
 
     async def change(
         self, id_: str, scopes: list[str] | None, rights: Mapping[str, Any], limits: Mapping[str, float] | None = None
     ) -> KeyRecord:
         """Give a key other rights; those that are not named stay. Raises `NoSuchKey`, `ValueError`."""
-        record = await self.get(id_)
-        old = record.principal.grant()
-        new = _checked(
-            record.principal.id,
-            old["scopes"] if scopes is None else scopes,
-            {**old, **rights},
-            {**old["limits"], **(limits or {})},
-        )
-        record = replace(record, principal=new)
-        await self._write(record)
-        return record
+
+        def changed(record: KeyRecord) -> KeyRecord:
+            old = record.principal.grant()
+            merged = {**old["limits"], **(limits or {})}
+            new = _checked(record.principal.id, scopes or old["scopes"], {**old, **rights}, merged)
+            return replace(record, principal=new)
+
+        return await self._rewrite(id_, changed)
 
     async def revoke(self, id_: str) -> KeyRecord:
         """End a key. It stays listed. Raises `NoSuchKey`."""
-        record = await self.get(id_)
-        if record.revoked is None:
-            record = replace(record, revoked=self._now())
-            await self._write(record)
-        return record
 
-    async def get(self, id_: str) -> KeyRecord:
-        """One key. Raises `NoSuchKey`."""
-        raw = await self._run("HGET", _KEYS, id_)
-        if raw is None:
-            raise NoSuchKey(id_)
-        return _load(id_, raw)
+        def revoked(record: KeyRecord) -> KeyRecord:
+            return record if record.revoked is not None else replace(record, revoked=self._now())
+
+        return await self._rewrite(id_, revoked)
 
     async def version(self) -> bytes | None:
         """Different after each change; None while there never was a key."""
@@ -144,12 +141,20 @@ class KeyStore:
                 log.error("key.unreadable id=%s", id_)
         return records
 
-    async def _write(self, record: KeyRecord) -> None:
-        pipe = self._client.pipeline(transaction=True)
-        pipe.execute_command("HSET", _KEYS, record.id, record.dump())
-        # Chance, not a counter: a wiped and refilled Redis must not look unchanged.
-        pipe.execute_command("SET", _VERSION, self._bytes(16).hex())
-        await pipe.execute()
+    async def _rewrite(self, id_: str, change: Callable[[KeyRecord], KeyRecord]) -> KeyRecord:
+        while True:
+            raw = await self._run("HGET", _KEYS, id_)
+            if raw is None:
+                raise NoSuchKey(id_)
+            record = change(_load(id_, raw))
+            if await self._write(raw, record):
+                return record
+
+    async def _write(self, old: bytes | None, record: KeyRecord) -> bool:
+        # The version is chance, not a count: a wiped and refilled Redis must not look unchanged.
+        version = self._bytes(16).hex()
+        done = await self._run("EVAL", _WRITE, 2, _KEYS, _VERSION, record.id, old or b"", record.dump(), version)
+        return bool(done)
 
     async def _run(self, *command: Any) -> Any:
         return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
