@@ -1,0 +1,28 @@
+"""Real processes for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.support.broker import Broker
+from tests.e2e.support.gateway import GatewayProcess
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A Redis of this module's own."""
+    server = Broker(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway of this module's own; at the end it must still run, and must have logged no error."""
+    folder = tmp_path_factory.mktemp("gateway")
+    settings = {"heartbeat": 0.2, "request_timeout": 1.0, "drain_seconds": 0.1, "streams": "events,t:*"}
+    process = GatewayProcess(folder, broker.url, probed=True, **settings)
+    yield process
+    process.close()
