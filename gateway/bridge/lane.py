@@ -1,0 +1,184 @@
+"""A way through the log for one endpoint: from its position on, or once more over a part of it (a replay).
+
+A lane at the tail is *live*: the feed hands it the events that match, and no one else's cost it anything.  A lane that
+is behind reads with a cursor of its own.  Either way it keeps a few events in memory and everything else in the log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import orjson
+
+from gateway.events.event import Event
+from gateway.events.position import EventId, before, format_id, parse_id
+from gateway.stream.cursor import Cursor
+from gateway.stream.gap import Gap
+
+QUEUE: Final = 256
+"""Events a lane holds in memory, at most about twice."""
+_READ: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A replay as stored: from `position` (exclusive) to `until` (inclusive). `created` is Unix ms."""
+
+    id: str
+    position: EventId
+    until: EventId
+    status: str
+    created: int
+    delivered: int = 0
+
+    def dump(self) -> bytes:
+        """As JSON."""
+        return orjson.dumps(
+            {
+                "id": self.id,
+                "position": format_id(self.position),
+                "until": format_id(self.until),
+                "status": self.status,
+                "created": self.created,
+                "delivered": self.delivered,
+            }
+        )
+
+    @classmethod
+    def load(cls, raw: bytes) -> Job:
+        """What `dump` made."""
+        fields = orjson.loads(raw)
+        return cls(**{**fields, "position": parse_id(fields["position"]), "until": parse_id(fields["until"])})
+
+
+class Lane:
+    """`job` is None for the endpoint's own way. `tail` tells how far the feed has come."""
+
+    def __init__(self, position: EventId, tail: Callable[[], EventId], job: Job | None = None) -> None:
+        self.job = job
+        self.live = False
+        self.cursor: Cursor | None = None
+        self.finished = False
+        self.life = 0
+        """Counts lives of the stream: what was started in an earlier one says nothing about the position."""
+        self._tail = tail
+        self._scanned = position
+        self._queue: deque[Event] = deque()
+        self._started: dict[EventId, None] = {}
+        self.waiting = False
+        """Until the feed has come to where this lane is."""
+        self._taken = 0
+
+    @property
+    def queued(self) -> int:
+        """Events in memory that are not started."""
+        return len(self._queue)
+
+    @property
+    def wants_events(self) -> bool:
+        """Whether it has to be read for."""
+        return not (self.live or self.finished or self.waiting) and len(self._queue) < QUEUE // 4
+
+    @property
+    def at_end(self) -> bool:
+        """Whether its cursor has nothing more to read now."""
+        return self.cursor is not None and self.cursor.at_tail and not self.finished
+
+    def progress(self) -> Job | None:
+        """The replay as it stands, if it has moved since the last call; its status is ``done`` at the end."""
+        job = self.job
+        if job is None:
+            return None
+        position = self.low_water()
+        done = self.finished and not self._queue and not self._started
+        if position == job.position and not done:
+            return None
+        status = "done" if done else "running"
+        self.job = replace(job, position=position, status=status, delivered=job.delivered + self._taken)
+        self._taken = 0
+        return self.job
+
+    @property
+    def scanned(self) -> EventId:
+        """Everything up to here was looked at."""
+        return self._tail() if self.live else self._scanned
+
+    def low_water(self) -> EventId:
+        """The position to store: everything at or before it is settled."""
+        for event_id in self._started:  # in order of id, as they were taken
+            return before(event_id)
+        return before(self._queue[0].id) if self._queue else self.scanned
+
+    def offer(self, event: Event) -> bool:
+        """Take an event at the tail; False when the lane is not live, or has just fallen behind."""
+        if not self.live:
+            return False
+        if len(self._queue) >= QUEUE:
+            self.live = False
+            self._scanned = self._queue[-1].id
+            return False
+        self._queue.append(event)
+        return True
+
+    def take(self) -> Event | None:
+        """The next event, which is in flight from now on."""
+        if not self._queue:
+            return None
+        event = self._queue.popleft()
+        self._started[event.id] = None
+        self._taken += 1
+        return event
+
+    def settled(self, event_id: EventId, life: int) -> None:
+        """The event was delivered, or is safe in the retry ledger."""
+        if life == self.life:
+            self._started.pop(event_id, None)
+
+    def suspend(self) -> None:
+        """Forget what is not started; it stays in the log."""
+        if self._queue:
+            self._scanned = before(self._queue[0].id)
+            self._queue.clear()
+        else:
+            self._scanned = self.scanned
+        self.live = False
+        self.cursor = None
+
+    def fell(self, gap: Gap) -> None:
+        """Go on after a hole."""
+        if gap.reason == "recreated":
+            self.life += 1
+            self._started.clear()
+            self._queue.clear()
+        if self.job is not None and gap.reason == "recreated":
+            self.finished = True
+        self._scanned = max(self._scanned, gap.id) if gap.reason == "trimmed" else gap.id
+
+    async def read(self, wants: Callable[[Event], bool]) -> list[Gap]:
+        """Look at the next part of the log through the cursor; the holes that were met."""
+        cursor = self.cursor
+        if cursor is None:
+            raise ValueError("no cursor to read with")
+        gaps: list[Gap] = []
+        items = await cursor.read(_READ)
+        if self.cursor is not cursor:  # suspended meanwhile: what was read stays in the log
+            return gaps
+        for item in items:
+            if isinstance(item, Gap):
+                gaps.append(item)
+                self.fell(item)
+            elif self.job is not None and item.id > self.job.until:
+                self.finished = True
+                break
+            elif isinstance(item, Event) and wants(item):
+                self._queue.append(item)
+        self._scanned = cursor.position
+        if self.job is not None:
+            self._scanned = min(self._scanned, self.job.until)
+            self.finished = self.finished or cursor.position >= self.job.until or cursor.at_tail
+        elif cursor.at_tail and self._tail() == cursor.position:
+            self.live, self.cursor = True, None
+        return gaps

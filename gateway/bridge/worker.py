@@ -1,0 +1,366 @@
+"""The bridge of one process: holds shards, and drives a pump for each active endpoint in them.
+
+What is to run follows from three facts: which endpoints there are, which are active, which shards are held.  Every
+change of one of them ends in `_reconcile`, which makes what runs agree with what should.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gateway.backend.connection import UNAVAILABLE, Redis
+from gateway.bridge.clock import Clock
+from gateway.bridge.committer import Committer
+from gateway.bridge.endpoint import Endpoint, EndpointConfig, Secret
+from gateway.bridge.feed import Feed
+from gateway.bridge.lane import Job
+from gateway.bridge.lease import Leases, shard_of
+from gateway.bridge.ledger import Ledger
+from gateway.bridge.metrics import BridgeMetrics
+from gateway.bridge.pump import Poster, Pump, Tools
+from gateway.bridge.registry import Conflict, Registry
+from gateway.bridge.render import Bodies
+from gateway.events.event import Event
+from gateway.events.filter import predicate
+from gateway.events.position import milliseconds
+from gateway.stream.log import Log, NotReady, NotServed
+
+log = logging.getLogger("gateway.bridge")
+
+_RELOAD: Final = 30.0
+_BLOCK_MS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Durations of a worker, in seconds."""
+
+    lease: float = 9.0
+    """How long a shard stays ours without a sign of life; it moves within this and a third."""
+    sweep: float = 10.0
+    """How often positions are stored of endpoints that got nothing."""
+    logs_age: float = 7 * 86400.0
+    """How long log records are kept."""
+    patience: float = 10.0
+    """How long attempts in flight are waited for at the end."""
+
+
+class Worker:
+    """`client` is for commands, `waiting` for the one that blocks. `default_secret` signs for events' own URLs."""
+
+    def __init__(
+        self,
+        stream_log: Log,
+        registry: Registry,
+        ledger: Ledger,
+        client: Redis,
+        waiting: Registry,
+        sender: Poster,
+        metrics: BridgeMetrics,
+        *,
+        name: str,
+        product: str,
+        clock: Clock,
+        monotonic: Callable[[], float],
+        luck: Callable[[], float],
+        shuffle: Callable[[list[int]], None],
+        default_secret: str | None = None,
+        pace: Pace | None = None,
+        failpoint: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.pumps: dict[str, Pump] = {}
+        self._log = stream_log
+        self._registry = registry
+        self._ledger = ledger
+        self._waiting = waiting
+        self._metrics = metrics
+        self._clock = clock
+        self._pace = pace or Pace()
+        self._default_secret = default_secret
+        self._endpoints: dict[str, Endpoint] = {}
+        self._feeds: dict[str, Feed] = {}
+        self._epochs: dict[int, int] = {}
+        self._busy: dict[str, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._committer = Committer(ledger, metrics, self._fenced, failpoint)
+        self._leases = Leases(
+            client,
+            name,
+            ttl=self._pace.lease,
+            clock=monotonic,
+            now=clock.now,
+            shuffle=shuffle,
+            taken=self._taken,
+            give_back=self._give_back,
+            lost=self._lost,
+        )
+        self._tools = Tools(
+            ledger=ledger,
+            sender=sender,
+            bodies=Bodies(),
+            clock=clock,
+            luck=luck,
+            metrics=metrics,
+            product=product,
+            failpoint=failpoint,
+            dirty=self._committer.mark,
+            may_send=lambda endpoint_id: self._leases.holds(shard_of(endpoint_id)),
+            disable=self._disable,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Worker {self._leases.held} shards, {len(self.pumps)} pumps, {len(self._endpoints)} endpoints>"
+
+    # Life.
+
+    def start(self) -> None:
+        """Begin, in tasks of its own."""
+        for loop in (self._follow_changes(), self._keep_leases(), self._sweep()):
+            self._spawn(loop)
+
+    async def stop(self) -> None:
+        """Start nothing more, finish what is in flight, write it, and leave the shards to the others."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(pump.stop(self._pace.patience) for pump in self.pumps.values()))
+        await self._committer.flushed(2.0)
+        await self._committer.stop()
+        for feed in self._feeds.values():
+            feed.close()
+        try:
+            await self._leases.release_all()
+        except UNAVAILABLE as error:
+            log.warning("lease.not_released error=%r", error)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("bridge.defect", exc_info=task.exception())
+
+    # Which endpoints there are.
+
+    async def _follow_changes(self) -> None:
+        """Load all endpoints, then follow what changes. All are loaded again now and then, and after Redis was away."""
+        while True:
+            try:
+                position = await self._waiting.changes_position()
+                await self._load_all()
+                until = self._clock.now() + _RELOAD
+                while self._clock.now() < until:
+                    position, ids = await self._waiting.changes(position, _BLOCK_MS)
+                    for endpoint_id in dict.fromkeys(ids):
+                        await self._load(endpoint_id)
+            except UNAVAILABLE as error:
+                log.debug("bridge.waits error=%r", error)
+                await asyncio.sleep(0.5)
+            except Exception:
+                log.exception("bridge.changes_failed")
+                await asyncio.sleep(1.0)
+
+    async def _load_all(self) -> None:
+        found = await self._registry.all()
+        found.update(self._system_endpoints())
+        gone = self._endpoints.keys() - found.keys()
+        changed = [it for it in found.values() if self._endpoints.get(it.id) != it]
+        self._endpoints = found
+        self._routes_changed()
+        for endpoint_id in (*gone, *(it.id for it in changed)):
+            await self._reconcile(endpoint_id)
+
+    async def _load(self, endpoint_id: str) -> None:
+        endpoint = await self._registry.get(endpoint_id) or self._system_endpoints().get(endpoint_id)
+        if endpoint is None:
+            self._endpoints.pop(endpoint_id, None)
+        else:
+            self._endpoints[endpoint_id] = endpoint
+        self._routes_changed()
+        await self._reconcile(endpoint_id)
+        pump = self.pumps.get(endpoint_id)
+        if pump is not None:
+            pump.look()
+            for body in (await self._ledger.replays(endpoint_id)).values():
+                pump.replay(Job.load(body))
+
+    def _system_endpoints(self) -> dict[str, Endpoint]:
+        """One for each stream that is served by name: the way out for events that bring a URL no endpoint has."""
+        if self._default_secret is None:
+            return {}
+        return {
+            it.id: it for it in (system_endpoint(stream, self._default_secret) for stream in self._log.fixed_streams)
+        }
+
+    def _on_stream(self, stream: str) -> Iterable[Endpoint]:
+        return (it for it in self._endpoints.values() if it.config.stream == stream)
+
+    def _routes_changed(self) -> None:
+        for feed in self._feeds.values():
+            feed.changed()
+
+    def _disable(self, endpoint: Endpoint, reason: str) -> None:
+        self._spawn(self._store_disabled(endpoint.id, reason))
+
+    async def _store_disabled(self, endpoint_id: str, reason: str) -> None:
+        def edit(endpoint: Endpoint) -> Endpoint:
+            config = endpoint.config.model_copy(update={"active": False})
+            return replace(endpoint, config=config, disabled_reason=reason, updated=int(self._clock.now() * 1000))
+
+        while True:
+            try:
+                await self._registry.change(endpoint_id, edit)
+            except Conflict:
+                return
+            except UNAVAILABLE:
+                await asyncio.sleep(1.0)
+                continue
+            return
+
+    # Which shards are held.
+
+    async def _keep_leases(self) -> None:
+        while True:
+            try:
+                await self._leases.tick()
+            except UNAVAILABLE as error:
+                log.debug("lease.waits error=%r", error)
+            except Exception:
+                log.exception("lease.failed")
+            self._measure()
+            for pump in list(self.pumps.values()):
+                pump.kick()  # it may have paused while the lease was in doubt
+            await asyncio.sleep(self._pace.lease / 4)
+
+    async def _taken(self, shard: int) -> None:
+        self._epochs[shard] = await self._ledger.next_epoch()
+        for endpoint in self._in_shard(shard):
+            await self._reconcile(endpoint.id)
+
+    async def _give_back(self, shard: int) -> None:
+        self._epochs.pop(shard, None)
+        await asyncio.gather(*(self._reconcile(it.id) for it in self._in_shard(shard)))
+
+    def _lost(self, shard: int) -> None:
+        self._epochs.pop(shard, None)
+        for endpoint in self._in_shard(shard):
+            self._drop(endpoint.id)
+
+    def _in_shard(self, shard: int) -> list[Endpoint]:
+        return [it for it in self._endpoints.values() if shard_of(it.id) == shard]
+
+    def _fenced(self, pump: Pump) -> None:
+        """Somebody claimed the endpoint after us. If the shard is ours all the same, claim it anew."""
+        log.warning("endpoint.fenced id=%s epoch=%d", pump.endpoint.id, pump.epoch)
+        self._metrics.commits.labels("fenced").inc()
+        if self.pumps.get(pump.endpoint.id) is pump:
+            self._drop(pump.endpoint.id)
+            self._spawn(self._reclaim(pump.endpoint.id))
+
+    async def _reclaim(self, endpoint_id: str) -> None:
+        shard = shard_of(endpoint_id)
+        while shard in self._epochs:
+            try:
+                self._epochs[shard] = await self._ledger.next_epoch()
+                await self._reconcile(endpoint_id)
+            except UNAVAILABLE:
+                await asyncio.sleep(0.5)
+                continue
+            return
+
+    # What runs.
+
+    async def _reconcile(self, endpoint_id: str) -> None:
+        async with self._busy.setdefault(endpoint_id, asyncio.Lock()):
+            endpoint = self._endpoints.get(endpoint_id)
+            epoch = self._epochs.get(shard_of(endpoint_id))
+            pump = self.pumps.get(endpoint_id)
+            if endpoint is None or epoch is None or not endpoint.config.active:
+                if pump is not None:
+                    await self._end(pump)
+                if endpoint is None:
+                    self._busy.pop(endpoint_id, None)
+            elif pump is None:
+                await self._begin(endpoint, epoch)
+            elif pump.endpoint != endpoint:
+                pump.refresh(endpoint, self._wants(endpoint, self._feeds[endpoint.config.stream]))
+
+    async def _begin(self, endpoint: Endpoint, epoch: int) -> None:
+        try:
+            feed = await self._feed(endpoint.config.stream)
+        except (NotServed, NotReady) as error:
+            log.warning("endpoint.waits id=%s error=%s", endpoint.id, error)
+            return
+        begin = feed.position if endpoint.system else None
+        state = await self._ledger.claim(endpoint.id, epoch, begin)
+        if state is None:
+            return
+        pump = Pump(endpoint, self._wants(endpoint, feed), state, epoch, feed, self._tools)
+        self.pumps[endpoint.id] = feed.pumps[endpoint.id] = pump
+        feed.changed()
+
+    def _wants(self, endpoint: Endpoint, feed: Feed) -> Callable[[Event], bool]:
+        return feed.brings_own_url if endpoint.system else predicate(endpoint.filter)
+
+    async def _feed(self, stream: str) -> Feed:
+        feed = self._feeds.get(stream)
+        if feed is None:
+            cursor = await self._log.latest(stream)
+            feed = self._feeds.get(stream)
+            if feed is None:
+                feed = self._feeds[stream] = Feed(self._log, cursor, self._on_stream)
+        return feed
+
+    async def _end(self, pump: Pump) -> None:
+        await pump.stop(self._pace.patience)
+        await self._committer.flushed(2.0)
+        if self.pumps.get(pump.endpoint.id) is pump:
+            self._drop(pump.endpoint.id)
+
+    def _drop(self, endpoint_id: str) -> None:
+        pump = self.pumps.pop(endpoint_id, None)
+        if pump is not None:
+            pump.abandon()
+            feed = self._feeds[pump.endpoint.config.stream]
+            feed.pumps.pop(endpoint_id, None)
+            feed.changed()
+
+    # Chores.
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._pace.sweep)
+            oldest = int((self._clock.now() - self._pace.logs_age) * 1000)
+            for pump in list(self.pumps.values()):
+                pump.sweep(oldest)
+
+    def _measure(self) -> None:
+        metrics, pumps = self._metrics, list(self.pumps.values())
+        broken = sum(pump.breaker.open for pump in pumps)
+        metrics.shards.set(self._leases.held)
+        metrics.endpoints.labels("open").set(broken)
+        metrics.endpoints.labels("closed").set(len(pumps) - broken)
+        metrics.retries.set(sum(pump.retries.count for pump in pumps))
+        metrics.in_flight.set(sum(pump.in_flight for pump in pumps))
+        oldest = lag = 0.0
+        for pump in pumps:
+            position, tail = pump.main.low_water(), pump.feed.position
+            if position < tail:
+                oldest = max(oldest, self._clock.now() - milliseconds(position) / 1000)
+                lag = max(lag, (milliseconds(tail) - milliseconds(position)) / 1000)
+        metrics.oldest.set(oldest)
+        metrics.lag.set(lag)
+
+
+def system_endpoint(stream: str, secret: str) -> Endpoint:
+    """The endpoint of events that bring a URL of their own: `standard`, for every tenant."""
+    config = EndpointConfig(url="https://nowhere.invalid/", stream=stream, overridable=True)
+    name = "whk_url_" + "".join(c if c.isalnum() else f"_{ord(c):02x}" for c in stream)
+    return Endpoint(name, config, (Secret(secret),), 0, 0, system=True)
