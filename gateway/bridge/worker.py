@@ -45,8 +45,8 @@ class Pace:
     """How often positions are stored of endpoints that got nothing."""
     logs_age: float = 7 * 86400.0
     """How long log records are kept."""
-    patience: float = 10.0
-    """How long attempts in flight are waited for at the end."""
+    patience: float = 7.0
+    """How long attempts in flight are waited for at the end; less than `lease`, which is not extended then."""
 
 
 class Worker:

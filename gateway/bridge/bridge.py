@@ -1,0 +1,98 @@
+"""The bridge of one process, put together from plain values."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from gateway.backend.connection import Redis
+from gateway.bridge.clock import Clock, RealClock
+from gateway.bridge.egress import EgressGuard
+from gateway.bridge.ledger import Ledger
+from gateway.bridge.metrics import BridgeMetrics
+from gateway.bridge.registry import Registry
+from gateway.bridge.secretbox import SecretBox
+from gateway.bridge.sender import Sender
+from gateway.bridge.worker import Pace, Worker
+from gateway.stream.log import Log
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeOptions:
+    """What the operator says of the bridge. See `gateway.settings` for meanings and units."""
+
+    product: str = "sse-gateway"
+    allow_http: bool = False
+    allow_cidrs: tuple[str, ...] = ()
+    secret_key: str | None = None
+    default_secret: str | None = None
+    logs_kept: int = 1000
+    logs_age: float = 7 * 86400.0
+    tls: ssl.SSLContext | None = None
+
+
+class Bridge:
+    """The parts that the API and the worker share; make it inside the running loop. `waiting` may be blocked."""
+
+    def __init__(
+        self,
+        stream_log: Log,
+        client: Redis,
+        waiting: Redis,
+        metrics: CollectorRegistry,
+        options: BridgeOptions,
+        *,
+        clock: Clock | None = None,
+        pace: Pace | None = None,
+        failpoint: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.log = stream_log
+        self.options = options
+        self.clock = clock or RealClock()
+        self.metrics = BridgeMetrics(metrics)
+        box = SecretBox(options.secret_key)
+        self.registry = Registry(client, box)
+        self.ledger = Ledger(client, logs_kept=options.logs_kept)
+        self.sender = Sender(EgressGuard(options.allow_cidrs), allow_http=options.allow_http, tls=options.tls)
+        self._client = client
+        self._waiting = Registry(waiting, box)
+        self._pace = pace or Pace(logs_age=options.logs_age)
+        self._failpoint = failpoint
+        self.worker: Worker | None = None
+
+    def start(self) -> Worker:
+        """Deliver, beside answering the API."""
+        worker = Worker(
+            self.log,
+            self.registry,
+            self.ledger,
+            self._client,
+            self._waiting,
+            self.sender,
+            self.metrics,
+            name=f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}",
+            product=self.options.product,
+            clock=self.clock,
+            monotonic=time.monotonic,
+            luck=random.random,
+            shuffle=random.shuffle,
+            default_secret=self.options.default_secret,
+            pace=self._pace,
+            failpoint=self._failpoint,
+        )
+        self.worker = worker
+        worker.start()
+        return worker
+
+    async def stop(self) -> None:
+        """Finish what is in flight and close all connections to receivers."""
+        if self.worker is not None:
+            await self.worker.stop()
+        await self.sender.close()
