@@ -23,7 +23,7 @@ _U64 = r"(?:[0-9]{1,19}|0[0-9]{19}|1[0-7][0-9]{18}|18[0-3][0-9]{17}|184[0-3][0-9
 _SEQUENCE = rf"(?:{_U64}|18446744073709551615)"
 _EVENT_ID = f"{_U64}-{_SEQUENCE}"
 _MARK = rf"[A-Za-z0-9_.:{{}}-]{{1,128}}@{_EVENT_ID}"
-_POSITION = rf"(?:{_EVENT_ID}|{_MARK}(?:,{_MARK}){{0,{MAX_STREAMS - 1}}})"
+_POSITION = rf"(?:{_EVENT_ID}|{_MARK}(?:,{_MARK})*)"
 
 EVENT_ID: Mapping[str, Any] = {"type": "string", "pattern": f"^{_EVENT_ID}$", "examples": ["1735732800000-0"]}
 POSITION: Mapping[str, Any] = {"type": "string", "pattern": f"^{_POSITION}$", "examples": ["1735732800000-0"]}

@@ -110,9 +110,8 @@ def parse_request(
     chosen = negotiate(accept)
     lists, singles = _collect(query)
     streams = _streams(lists["stream"], default_stream)
-    # Polyfills append lastEventId when they reconnect, to a URL that may hold the last_event_id of the first start.
-    resume = last_event_id or next(filter(None, map(singles.get, ("lastEventId", "lastEventID", "last_event_id"))), "")
-    start = _start(resume, singles, streams, chosen, now)
+    resume = _resume(last_event_id, singles, streams)
+    start = _start(singles, streams, chosen, now)
     if "limit" in singles and chosen != "json":
         raise bad_request("limit", "is for pages only: send Accept: application/json")
     format_ = singles.get("format", "native")
@@ -127,8 +126,8 @@ def parse_request(
         ),
         format=format_,
         named=_boolean("named", singles),
-        start=start,
-        resumed=bool(resume),
+        start=resume or start,
+        resumed=resume is not None,
         control=_boolean("control", singles),
         limit=_number("limit", singles, 1, MAX_PAGE, DEFAULT_PAGE),
     )
@@ -174,19 +173,24 @@ def _streams(values: list[str], default_stream: str) -> tuple[str, ...]:
     return streams
 
 
-def _start(
-    resume: str, singles: Mapping[str, str], streams: tuple[str, ...], accept: Accept, now: Callable[[], float]
-) -> Start:
+def _resume(header: str, singles: Mapping[str, str], streams: tuple[str, ...]) -> After | None:
+    # Polyfills append lastEventId when they reconnect, to a URL that may hold the last_event_id of the first start.
+    spellings = ("lastEventId", "lastEventID", "last_event_id")
+    texts = [header, *(singles.get(spelling, "") for spelling in spellings)]
+    # Each is checked, also those that do not count: a mistyped one must not wait for the day when it does.
+    found = [
+        After(_checked("last_event_id", lambda t: parse_position(t, streams), text)) for text in filter(None, texts)
+    ]
+    return found[0] if found else None
+
+
+def _start(singles: Mapping[str, str], streams: tuple[str, ...], accept: Accept, now: Callable[[], float]) -> Start:
     if "since" in singles and "last" in singles:
         raise bad_request("last", "cannot be combined with since: each says where to start")
-    since = _since(singles["since"], streams, now) if "since" in singles else None
-    last = Last(_number("last", singles, 1, MAX_LAST, 1)) if "last" in singles else None
-    if resume:
-        return After(_checked("last_event_id", lambda text: parse_position(text, streams), resume))
-    if since is not None:
-        return since
-    if last is not None:
-        return last
+    if "since" in singles:
+        return _since(singles["since"], streams, now)
+    if "last" in singles:
+        return Last(_number("last", singles, 1, MAX_LAST, 1))
     return "earliest" if accept == "json" else "latest"
 
 
