@@ -6,6 +6,7 @@ made from these fields.  Settings stop at `gateway.app`: below it there are plai
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -62,6 +63,28 @@ def _check_http_url(url: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("must have no query and no fragment")
     return url.rstrip("/")
+
+
+def _check_jwks_url(url: str | None) -> str | None:
+    if url is not None:
+        parts = urlsplit(_check_http_url(url.partition("?")[0]))
+        if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("must be https: whoever stands in between could hand out keys")
+    return url
+
+
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and (not parts.scheme or not parts.netloc or parts.path or parts.query or parts.fragment):
+            raise ValueError(f"must be origins such as https://app.example.com, without a path: {origin!r}")
+    return origins
+
+
+def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        ipaddress.ip_network(network, strict=False)
+    return networks
 
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
@@ -136,6 +159,47 @@ class Settings(BaseSettings):
     max_event_bytes: int = Field(256 << 10, ge=256, description="largest single event over HTTP")
     publish_timeout: Seconds = Field(5.0, gt=0, description="how long a publish may wait for Redis before it is a 503")
     request_timeout: Seconds = Field(10.0, gt=0, description="how long a client may take to send its request")
+    max_header_bytes: int = Field(32 << 10, ge=1024, description="largest request line and headers together")
+
+    jwt_secret: SecretStr | None = Field(None, description="secret of HS256 tokens, 32 bytes or more")
+    jwt_public_key: str | None = Field(
+        None, description="public key of RS256, ES256 or EdDSA tokens: PEM, or the path of a PEM file"
+    )
+    jwt_jwks_url: Annotated[str | None, AfterValidator(_check_jwks_url)] = Field(
+        None, description="URL of the key set (JWKS) of RS256, ES256 or EdDSA tokens"
+    )
+    jwt_issuer: str | None = Field(None, description="tokens must have this issuer; without it any will do")
+    jwt_audience: str | None = Field(
+        None, description="tokens must be for this audience; without it tokens that name one are refused"
+    )
+    jwt_leeway: Seconds = Field(0.0, le=300, description="how far the clock of the tokens' issuer may be off")
+    cors_origins: Annotated[NameList, AfterValidator(_check_origins)] = Field(
+        (), description="origins whose pages may use the API, comma list; * = all, but without cookies"
+    )
+    trusted_proxies: Annotated[NameList, AfterValidator(_check_networks)] = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="addresses and ranges of proxies whose X-Forwarded-For is believed, comma list",
+    )
+    public_metrics: bool = Field(False, description="serve /metrics to everybody; else it needs the scope admin")
+
+    max_connections: int = Field(100_000, ge=0, description="open streams of a process; 0 = no limit")
+    max_connections_per_ip: int = Field(
+        10_000, ge=0, description="open streams from one address, loopback and trusted proxies aside; 0 = no limit"
+    )
+    max_connections_per_principal: int = Field(
+        10_000, ge=0, description="open streams of one key or token subject in a process; 0 = no limit"
+    )
+    max_filters_per_principal: int = Field(
+        10_000, ge=0, description="different filters among those streams; 0 = no limit"
+    )
+    max_replays_per_principal: int = Field(
+        256, ge=0, description="of those streams, how many may replay from Redis at once; 0 = no limit"
+    )
+    publish_events_per_second: float = Field(
+        10_000, ge=0, description="events a second that one key or token subject may publish to a process; 0 = no limit"
+    )
+    publish_bytes_per_second: float = Field(32 << 20, ge=0, description="bytes a second, likewise; 0 = no limit")
+    max_endpoints_per_tenant: int = Field(100, ge=0, description="webhook endpoints of one tenant; 0 = no limit")
 
 
 class ClientSettings(BaseSettings):
