@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.events.event import Event, Skipped
 
@@ -142,17 +143,21 @@ class Filter:
 EVERYTHING = Filter()
 
 
-def predicate(filter_: Filter) -> Callable[[Event], bool]:
-    """`filter_` as a function of an event, with a memo: there are few (tenant, channel, type) and many events."""
+@lru_cache(maxsize=1024)
+def predicate(filter_: Filter) -> Callable[[Event], bool] | None:
+    """`filter_` as a function of an event, with a memo: there are few (tenant, channel, type) and many events.
+
+    None when every event passes.
+    """
     if filter_.is_everything:
-        return lambda event: True
+        return None
     memo: dict[tuple[str | None, str, str], bool] = {}
 
     def accepts(event: Event) -> bool:
         key = (event.tenant, event.channel, event.type)
         verdict = memo.get(key)
         if verdict is None:
-            if len(memo) >= 4096:  # attributes are the publisher's to choose; they must not grow our memory
+            if len(memo) >= 1024:  # attributes are the publisher's to choose; they must not grow our memory
                 memo.clear()
             verdict = memo[key] = filter_.accepts(*key)
         return verdict

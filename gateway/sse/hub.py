@@ -12,7 +12,7 @@ from gateway.events.position import format_position
 from gateway.sse.cohort import CohortKey
 from gateway.sse.connection import Connection, chunk
 from gateway.sse.ending import DISCONNECTED, DRAIN, FAILED, MAX_AGE, SLOW, Ending
-from gateway.sse.frame import Wires
+from gateway.sse.frame import Memory, Wires
 from gateway.sse.live import LiveLane
 from gateway.sse.request import After, AtTime, EventsRequest, Last
 from gateway.sse.subscriber import Meter, Subscriber, Timing
@@ -34,8 +34,8 @@ class HubMeter(Meter, Protocol):
 class Hub:
     """Opens subscribers on `log`.
 
-    `write_timeout` and `max_age` are seconds; a `max_age` of 0 means none. `sleep` is `asyncio.sleep`, given so that
-    tests need not wait.
+    `write_timeout` and `max_age` are seconds; a `max_age` of 0 means none. `memory` is what each wire remembers.
+    `sleep` is `asyncio.sleep`, given so that tests need not wait.
     """
 
     def __init__(
@@ -46,11 +46,12 @@ class Hub:
         meter: HubMeter,
         write_timeout: float = 30.0,
         max_age: float = 0.0,
+        memory: Memory | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.log = log
         self.draining = False
-        self._wires = Wires()
+        self._wires = Wires(memory or Memory())
         self._timing = timing
         self._meter = meter
         self._write_timeout = write_timeout

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple, Protocol
@@ -90,7 +91,7 @@ class LiveLane:
         self._fall_back = fall_back
         self._streams: dict[str, LiveStream] = {}
         self._cohorts: dict[CohortKey, Cohort] = {}
-        self._quiet: dict[Cohort, None] = {}  # ordered by last write
+        self._quiet: OrderedDict[Cohort, None] = OrderedDict()  # by last write; a plain dict is slow to pop from
         self._ending: list[Subscriber] = []
         self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -211,8 +212,11 @@ class LiveLane:
             if isinstance(item, Event):
                 for cohort in live.routes.to(item.tenant, item.channel, item.type):
                     identify = touched.get(cohort) or touched.setdefault(cohort, self._identifier(live, cohort))
-                    wire = cohort.key.wire
-                    cohort.add(wire.identify(wire.body(item, True), identify(item.id)), 1)
+                    if cohort.block is not None:
+                        cohort.add(cohort.block(item), 1)
+                    else:
+                        body = cohort.key.wire.bodies(live.name)(item)
+                        cohort.add(cohort.key.wire.identify(body, identify(item.id)), 1)
                 continue
             for cohort in live.routes:
                 if cohort.key.control and (isinstance(item, Gap) or cohort.key.filter.could_accept(item)):
@@ -276,8 +280,7 @@ class LiveLane:
     def _touch(self, cohort: Cohort) -> None:
         cohort.last_write = self._timing.clock()
         if cohort in self._quiet:
-            del self._quiet[cohort]
-            self._quiet[cohort] = None
+            self._quiet.move_to_end(cohort)
 
     async def _say_goodbye(self) -> None:
         ending, self._ending = self._ending, []

@@ -37,7 +37,7 @@ async def read_page(request: EventsRequest, cursors: Sequence[Cursor], gaps: Seq
         position[stream] = item.id
         if isinstance(item, Gap):
             holes.append(item)
-        elif isinstance(item, Event) and accepts(item):
+        elif isinstance(item, Event) and (accepts is None or accepts(item)):
             found.append(encode(item))
         if len(found) == request.limit or looked_at == _MOST_LOOKED_AT:
             break

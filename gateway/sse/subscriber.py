@@ -19,7 +19,7 @@ from gateway.events.position import EventId, format_id, format_position
 from gateway.sse.cohort import Cohort, CohortKey
 from gateway.sse.connection import Connection
 from gateway.sse.ending import DISCONNECTED, Ending
-from gateway.sse.frame import describe_gap
+from gateway.sse.frame import Renderer, describe_gap
 from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
 from gateway.stream.window import Item
@@ -220,15 +220,16 @@ class Subscriber:
         return (self.written(block) if block else b""), True
 
     def _encode(self, cursor: Cursor, items: Sequence[Item], remember: bool) -> bytes:
-        wire, identify = self.key.wire, identifier(cursor, self.cursors)
-        accepts = predicate(self.key.filter)
+        wire, accepts = self.key.wire, predicate(self.key.filter)
+        identify = identifier(cursor, self.cursors)
+        render = self._renderer(cursor.stream, identify, remember)
         parts: list[bytes] = []
         events, last_match = 0, -1
         for at, item in enumerate(items):
             if isinstance(item, Event):
-                if not accepts(item):
+                if accepts is not None and not accepts(item):
                     continue
-                parts.append(wire.identify(wire.body(item, remember), identify(item.id)))
+                parts.append(render(item))
                 events += 1
             elif isinstance(item, Gap):
                 parts.append(self._tell_gap(item, identify(item.id)))
@@ -246,6 +247,13 @@ class Subscriber:
         if events:
             self._meter.wrote(events, len(block), replay=not self.caught_up)
         return block
+
+    def _renderer(self, stream: str, identify: Callable[[int], str], remember: bool) -> Renderer:
+        wire = self.key.wire
+        if len(self.cursors) == 1:
+            return wire.blocks(stream) if remember else wire.block
+        body = wire.bodies(stream) if remember else wire.body
+        return lambda event: wire.identify(body(event), identify(event.id))
 
     def _tell_gap(self, gap: Gap, position: str) -> bytes:
         self._meter.gap(gap.reason)

@@ -155,7 +155,7 @@ class Log:
             gap = verdict(stream, position, await self._look(stream))
         return self._cursor(reader, position if gap is None else gap.id), gap
 
-    async def last(self, streams: list[str], n: int, wanted: Callable[[Event], bool]) -> list[Cursor]:
+    async def last(self, streams: list[str], n: int, wanted: Callable[[Event], bool] | None) -> list[Cursor]:
         """One cursor a stream, such that the newest `n` wanted events of all of them together come first."""
         readers = [await self.reader(stream) for stream in streams]
         found: list[tuple[EventId, str]] = []
@@ -168,13 +168,13 @@ class Log:
             for reader in readers
         ]
 
-    async def _newest(self, stream: str, n: int, wanted: Callable[[Event], bool]) -> list[EventId]:
+    async def _newest(self, stream: str, n: int, wanted: Callable[[Event], bool] | None) -> list[EventId]:
         found: list[EventId] = []
         until = MAX
         while True:
             async with self._replays:
                 page, _ = await self.store.page_back(stream, until, 1000)
-            found += [entry.id for entry in page if isinstance(entry, Event) and wanted(entry)]
+            found += [entry.id for entry in page if isinstance(entry, Event) and (wanted is None or wanted(entry))]
             if not page or len(found) >= n or page[-1].id == ZERO:
                 return found[:n]
             until = before(page[-1].id)
