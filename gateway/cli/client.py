@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -72,7 +73,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is not trusted ({error.certificate_error})"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return (error.os_error.strerror or "cannot connect").lower()
+        # Not its own text: after several addresses that is "Connect call failed", with a list.
+        return os.strerror(error.os_error.errno).lower() if error.os_error.errno else "cannot connect"
     return str(error) or type(error).__name__
 
 
