@@ -36,31 +36,32 @@ async def quiet(peer: Peer, seconds: float = 20.0) -> float:
     return used
 
 
-async def run(bench: Bench, args: argparse.Namespace) -> Report:
-    async def measure(name: str) -> Row:
-        async with bench.server(name, heartbeat=120.0) as peer:
-            with Fleet(peer.host, peer.port) as few:
-                await few.open([peer.request()] * 50)
-            before, memory = await quiet(peer), peer.memory()
-            with Fleet(peer.host, peer.port) as fleet:
-                bench.say(f"{name}: {args.connections} connects")
-                start = time.monotonic()
-                await fleet.open([peer.request()] * args.connections, at_once=args.at_once)
-                elapsed = time.monotonic() - start
-                connected = await quiet(peer)
-                grown = peer.memory()
-            bench.say(f"{name}: {args.connections} disconnects")
-            gone = await quiet(peer)
-            return {
-                "cpu_us_per_connect": (connected - before) / args.connections * 1e6,
-                "cpu_us_per_disconnect": (gone - connected) / args.connections * 1e6,
-                "connects_per_s": args.connections / elapsed,
-                "rss_mb_before": memory.rss / 2**20,
-                "rss_mb_connected": grown.rss / 2**20,
-                "rss_mb_after": peer.memory().rss / 2**20,
-            }
+async def measure(bench: Bench, args: argparse.Namespace, name: str) -> Row:
+    async with bench.server(name, heartbeat=120.0) as peer:
+        with Fleet(peer.host, peer.port) as few:
+            await few.open([peer.request()] * 50)
+        before, memory = await quiet(peer), peer.memory()
+        with Fleet(peer.host, peer.port) as fleet:
+            bench.say(f"{name}: {args.connections} connects")
+            start = time.monotonic()
+            await fleet.open([peer.request()] * args.connections, at_once=args.at_once)
+            elapsed = time.monotonic() - start
+            connected = await quiet(peer)
+            grown = peer.memory()
+        bench.say(f"{name}: {args.connections} disconnects")
+        gone = await quiet(peer)
+        return {
+            "cpu_us_per_connect": (connected - before) / args.connections * 1e6,
+            "cpu_us_per_disconnect": (gone - connected) / args.connections * 1e6,
+            "connects_per_s": args.connections / elapsed,
+            "rss_mb_before": memory.rss / 2**20,
+            "rss_mb_connected": grown.rss / 2**20,
+            "rss_mb_after": peer.memory().rss / 2**20,
+        }
 
-    rows = await bench.compare({name: partial(measure, name) for name in bench.chosen("idle")})
+
+async def run(bench: Bench, args: argparse.Namespace) -> Report:
+    rows = await bench.compare({name: partial(measure, bench, args, name) for name in bench.chosen("idle")})
     ratios = gateway_over_peers(rows, "cpu_us_per_connect", "CPU per connect")
     text = f"CPU per connect, storm of {args.connections:,} <= 1.4x a bare ASGI app under the same uvicorn"
     return Report(

@@ -6,11 +6,12 @@ import argparse
 import time
 from functools import partial
 
+from loadtest.peers import Peer
 from loadtest.rig.bench import Bench
 from loadtest.rig.chart import bars
 from loadtest.rig.fleet import Fleet
 from loadtest.rig.load import no_garbage_collection
-from loadtest.rig.publish import pace
+from loadtest.rig.publish import Publisher, pace
 from loadtest.rig.report import Column, Report, ratio_target
 from loadtest.rig.stats import Row, quantile
 from loadtest.rig.wait import until
@@ -29,47 +30,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=10, help="length of each measurement")
 
 
+async def measure(bench: Bench, args: argparse.Namespace, name: str, filters: int) -> Row:
+    # Heartbeats would be charged to the events, more of them the more connections there are.
+    async with bench.server(name, heartbeat=600.0) as peer:
+        publisher = await peer.publisher()
+        try:
+            with Fleet(peer.host, peer.port) as fleet:
+                bench.say(f"{name}: {filters} filters")
+                requests = [peer.request(f"load-{i}") for i in range(filters)]
+                await fleet.open(requests, samplers=min(filters, 1000))
+                return await events_in_turn(args, peer, fleet, publisher, filters)
+        finally:
+            publisher.close()
+
+
+async def events_in_turn(args: argparse.Namespace, peer: Peer, fleet: Fleet, publisher: Publisher, filters: int) -> Row:
+    """Publish to each channel once, so that what a first event makes is made; then measure."""
+
+    # A prime step visits the filters in an order that has nothing to do with the order of connecting.
+    def channel(number: int) -> str:
+        return f"load-{number * 7919 % filters}"
+
+    size = peer.size(args.frame)
+    warm = await pace(publisher, rate=4000, seconds=filters / 4000, size=size, channels=channel)
+    if not await until(lambda: fleet.total() >= warm, 20):
+        raise RuntimeError(f"{peer.name}: {warm - fleet.total()} of {warm} first events did not come")
+    fleet.forget_latencies()
+    cpu, start = peer.cpu(), time.monotonic()
+    with no_garbage_collection():
+        sent = await pace(publisher, rate=args.rate, seconds=args.seconds, size=size, channels=channel)
+        await until(lambda: fleet.total() >= warm + sent, 10)
+    elapsed, cpu, latencies = time.monotonic() - start, peer.cpu() - cpu, fleet.latencies()
+    return {
+        "cpu_us_per_event": cpu / sent * 1e6,
+        "p50_ms": quantile(latencies, 0.5),
+        "p99_ms": quantile(latencies, 0.99),
+        "lost": warm + sent - fleet.total(),
+        "server_cpu_percent": 100 * cpu / elapsed,
+        "rss_mb": peer.memory().rss / 2**20,
+    }
+
+
 async def run(bench: Bench, args: argparse.Namespace) -> Report:
-    async def measure(name: str, filters: int) -> Row:
-        # A prime step visits the filters in an order that has nothing to do with the order of connecting.
-        def channel(number: int) -> str:
-            return f"load-{number * 7919 % filters}"
-
-        # Heartbeats would be charged to the events, more of them the more connections there are.
-        async with bench.server(name, heartbeat=600.0) as peer:
-            publisher = await peer.publisher()
-            try:
-                with Fleet(peer.host, peer.port) as fleet:
-                    bench.say(f"{name}: {filters} filters")
-                    requests = [peer.request(f"load-{i}") for i in range(filters)]
-                    await fleet.open(requests, samplers=min(filters, 1000))
-                    size = peer.size(args.frame)
-                    # Every channel once, so that what is made at a channel's first event is made.
-                    warm = await pace(publisher, rate=4000, seconds=filters / 4000, size=size, channels=channel)
-                    if not await until(lambda: fleet.total() >= warm, 20):
-                        raise RuntimeError(f"{name}: {warm - fleet.total()} of {warm} first events did not come")
-                    fleet.forget_latencies()
-                    cpu, start = peer.cpu(), time.monotonic()
-                    with no_garbage_collection():
-                        sent = await pace(publisher, rate=args.rate, seconds=args.seconds, size=size, channels=channel)
-                        await until(lambda: fleet.total() >= warm + sent, 10)
-                    elapsed = time.monotonic() - start
-                    cpu = peer.cpu() - cpu
-                    latencies = fleet.latencies()
-                    return {
-                        "cpu_us_per_event": cpu / sent * 1e6,
-                        "p50_ms": quantile(latencies, 0.5),
-                        "p99_ms": quantile(latencies, 0.99),
-                        "lost": warm + sent - fleet.total(),
-                        "server_cpu_percent": 100 * cpu / elapsed,
-                        "rss_mb": peer.memory().rss / 2**20,
-                    }
-            finally:
-                publisher.close()
-
     names = bench.chosen("channels")
     rows = await bench.compare(
-        {f"{name}, {count:,}": partial(measure, name, count) for name in names for count in args.filters}
+        {f"{name}, {count:,}": partial(measure, bench, args, name, count) for name in names for count in args.filters}
     )
     few, many = f"{min(args.filters):,}", f"{max(args.filters):,}"
     ratios = {

@@ -25,32 +25,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at-once", type=int, default=200, help="connects under way at a time")
 
 
-async def run(bench: Bench, args: argparse.Namespace) -> Report:
-    async def measure(name: str) -> Row:
-        async with bench.server(name, heartbeat=args.heartbeat) as peer:
-            with Fleet(peer.host, peer.port) as few:
-                # What the first connections load and allocate belongs to the process, not to a connection.
-                await few.open([peer.request()] * 50)
-            await asyncio.sleep(0.5)
-            before = peer.memory()
-            with Fleet(peer.host, peer.port) as fleet:
-                bench.say(f"{name}: connecting {args.connections}")
-                await fleet.open([peer.request()] * args.connections, at_once=args.at_once)
-                await asyncio.sleep(1.0)
-                bench.say(f"{name}: {args.connections} idle connections for {args.seconds:g} s")
-                cpu, start, volume = peer.cpu(), time.monotonic(), fleet.bytes()
-                await asyncio.sleep(args.seconds)
-                elapsed, after = time.monotonic() - start, peer.memory()
-                return {
-                    "rss_kb_per_connection": (after.rss - before.rss) / args.connections / 1024,
-                    "pss_kb_per_connection": (after.pss - before.pss) / args.connections / 1024,
-                    "cpu_percent": 100 * (peer.cpu() - cpu) / elapsed,
-                    "heartbeat_bytes": (fleet.bytes() - volume) / args.connections,
-                    "rss_mb": after.rss / 2**20,
-                    "lost_connections": fleet.lost_connections(),
-                }
+async def measure(bench: Bench, args: argparse.Namespace, name: str) -> Row:
+    async with bench.server(name, heartbeat=args.heartbeat) as peer:
+        with Fleet(peer.host, peer.port) as few:
+            # What the first connections load and allocate belongs to the process, not to a connection.
+            await few.open([peer.request()] * 50)
+        await asyncio.sleep(0.5)
+        before = peer.memory()
+        with Fleet(peer.host, peer.port) as fleet:
+            bench.say(f"{name}: connecting {args.connections}")
+            await fleet.open([peer.request()] * args.connections, at_once=args.at_once)
+            await asyncio.sleep(1.0)
+            bench.say(f"{name}: {args.connections} idle connections for {args.seconds:g} s")
+            cpu, start, volume = peer.cpu(), time.monotonic(), fleet.bytes()
+            await asyncio.sleep(args.seconds)
+            elapsed, after = time.monotonic() - start, peer.memory()
+            return {
+                "rss_kb_per_connection": (after.rss - before.rss) / args.connections / 1024,
+                "pss_kb_per_connection": (after.pss - before.pss) / args.connections / 1024,
+                "cpu_percent": 100 * (peer.cpu() - cpu) / elapsed,
+                "heartbeat_bytes": (fleet.bytes() - volume) / args.connections,
+                "rss_mb": after.rss / 2**20,
+                "lost_connections": fleet.lost_connections(),
+            }
 
-    rows = await bench.compare({name: partial(measure, name) for name in bench.chosen("idle")})
+
+async def run(bench: Bench, args: argparse.Namespace) -> Report:
+    rows = await bench.compare({name: partial(measure, bench, args, name) for name in bench.chosen("idle")})
     return Report(
         name="idle",
         title=ABOUT,

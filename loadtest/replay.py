@@ -46,29 +46,30 @@ async def replay(peer: Peer, events: int) -> Row:
         }
 
 
-async def run(bench: Bench, args: argparse.Namespace) -> Report:
-    async def measure(name: str, window: int, events: int) -> Row:
-        await bench.broker.call("FLUSHALL")
-        if name == "gateway":
-            # Before it starts: the window is filled from Redis then.
-            publisher: Publisher = await bench.broker.publisher()
-            await fill(publisher, events, args.frame - 46)
-        async with bench.restarted(name, window=window, env={"GATEWAY_WINDOW_BYTES": str(1 << 30)}) as peer:
-            bench.say(f"{name}: {events:,} events, window {window:,}")
-            if name != "gateway":
-                publisher = await peer.publisher()
-                await fill(publisher, events, peer.size(args.frame))
-            publisher.close()
-            await replay(peer, events)
-            return medians([await replay(peer, events) for _ in range(args.times)])
+async def measure(bench: Bench, args: argparse.Namespace, name: str, window: int, events: int) -> Row:
+    await bench.broker.call("FLUSHALL")
+    if name == "gateway":
+        # Before it starts: the window is filled from Redis then.
+        publisher: Publisher = await bench.broker.publisher()
+        await fill(publisher, events, bench.make(name).size(args.frame))
+    async with bench.restarted(name, window=window, env={"GATEWAY_WINDOW_BYTES": str(1 << 30)}) as peer:
+        bench.say(f"{name}: {events:,} events, window {window:,}")
+        if name != "gateway":
+            publisher = await peer.publisher()
+            await fill(publisher, events, peer.size(args.frame))
+        publisher.close()
+        await replay(peer, events)
+        return medians([await replay(peer, events) for _ in range(args.times)])
 
+
+async def run(bench: Bench, args: argparse.Namespace) -> Report:
     cases = {}
     for name in bench.chosen("resume"):
         if name == "gateway":
-            cases["gateway, from the window"] = partial(measure, name, args.events + 1, args.events)
-            cases["gateway, from Redis"] = partial(measure, name, 1, args.events)
+            cases["gateway, from the window"] = partial(measure, bench, args, name, args.events + 1, args.events)
+            cases["gateway, from Redis"] = partial(measure, bench, args, name, 1, args.events)
         else:
-            cases[name] = partial(measure, name, args.peer_events + 1, args.peer_events)
+            cases[name] = partial(measure, bench, args, name, args.peer_events + 1, args.peer_events)
     rows = await bench.compare(cases)
     found = [rows.get(f"gateway, from {place}", {}).get("events_per_s") for place in ("the window", "Redis")]
     text = "replay, one client: >= 1,000,000 events/s from the window, >= 150,000 from Redis"

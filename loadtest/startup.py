@@ -36,7 +36,7 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
         await bench.broker.call("FLUSHALL")
         if stored:
             publisher = await bench.broker.publisher()
-            await fill(publisher, stored, 104)
+            await fill(publisher, stored, 100)
             publisher.close()
         return medians([await once(name, embedded) for _ in range(args.times)])
 

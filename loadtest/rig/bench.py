@@ -96,6 +96,13 @@ class Bench:
         basic = Options(format=self.args.format, workers=self.args.workers, extra=tuple(self.args.serve_arg))
         return replace(basic, **changes)
 
+    def make(self, name: str, **changes: Any) -> Peer:
+        """A server that has not been started."""
+        options = self.options(**changes)
+        if name != "gateway":
+            options = replace(options, extra=())
+        return peers.load(name)(Site(self.folder, self.args.server_cores, self.broker), options)
+
     @contextlib.asynccontextmanager
     async def server(self, name: str, **changes: Any) -> AsyncIterator[Peer]:
         """A server started afresh on an empty Redis."""
@@ -107,10 +114,7 @@ class Bench:
     @contextlib.asynccontextmanager
     async def restarted(self, name: str, **changes: Any) -> AsyncIterator[Peer]:
         """A server started afresh on the Redis as it is."""
-        options = self.options(**changes)
-        if name != "gateway":
-            options = replace(options, extra=())
-        peer = peers.load(name)(Site(self.folder, self.args.server_cores, self.broker), options)
+        peer = self.make(name, **changes)
         self.say(f"{name}: starting")
         try:
             await peer.start()

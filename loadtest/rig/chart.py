@@ -32,72 +32,90 @@ def _label(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def bars(title: str, unit: str, values: Mapping[str, float], *, log: bool = False) -> str:
-    """One horizontal bar a value, with its number. `log` is for values that differ by orders of magnitude."""
+def bars(title: str, unit: str, values: Mapping[str, float]) -> str:
+    """One horizontal bar a value, with its number. What is not finite is left out."""
     shown = {name: value for name, value in values.items() if math.isfinite(value)}
-    left, right, row, top = 150, 110, 30, 60
-    room = _WIDTH - left - right
+    left, right, row, top = 24 + 7 * max([len(name) for name in shown] or [0]), 110, 30, 60
     most = max([*shown.values(), 1e-12])
-    least = min([value for value in shown.values() if value > 0] or [most])
-    body = [f'<text class="dim" x="16" y="46">{escape(unit)}{" (log scale)" if log else ""}</text>']
+    body = [f'<text class="dim" x="16" y="46">{escape(unit)}</text>']
     for i, (name, value) in enumerate(shown.items()):
-        share = value / most
-        if log and value > 0:
-            # The smallest bar keeps a tenth of the width, so that it can be seen.
-            share = 0.1 + 0.9 * math.log(value / least) / math.log(most / least) if most > least else 1.0
-        y = top + i * row
+        y, width = top + i * row, max(1.0, value / most * (_WIDTH - left - right))
         color = _COLORS[0] if name.startswith("gateway") else _COLORS[4]
         body.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{escape(name)}</text>')
-        body.append(
-            f'<rect x="{left}" y="{y + 2}" width="{max(1.0, share * room):.1f}" height="20" rx="2" fill="{color}"/>'
-        )
-        body.append(f'<text x="{left + max(1.0, share * room) + 8:.1f}" y="{y + 17}">{_label(value)}</text>')
+        body.append(f'<rect x="{left}" y="{y + 2}" width="{width:.1f}" height="20" rx="2" fill="{color}"/>')
+        body.append(f'<text x="{left + width + 8:.1f}" y="{y + 17}">{_label(value)}</text>')
     return _svg(top + row * len(shown) + 12, title, body)
 
 
-def lines(title: str, x_title: str, y_title: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """One line a series, both axes logarithmic."""
-    points = [(x, y) for line in series.values() for x, y in line if x > 0 and y > 0 and math.isfinite(y)]
-    left, top, height, right = 64, 60, 340, 140
-    bottom = height - 50
-    if not points:
-        return _svg(height, title, [])
-    x_low, x_high = (math.log10(f(x for x, _ in points)) for f in (min, max))
-    y_low, y_high = (math.log10(f(y for _, y in points)) for f in (min, max))
+Point = tuple[float, float]
 
-    def at(x: float, y: float) -> tuple[float, float]:
-        across = (math.log10(x) - x_low) / (x_high - x_low or 1)
-        up = (math.log10(y) - y_low) / (y_high - y_low or 1)
-        return left + across * (_WIDTH - left - right), bottom - up * (bottom - top)
 
+class _Plane:
+    """Both axes logarithmic, as wide as the points need."""
+
+    left, right, top, bottom = 64, _WIDTH - 140, 60, 290
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self._x = [min(x for x, _ in points), max(x for x, _ in points)]
+        self._y = [min(y for _, y in points), max(y for _, y in points)]
+
+    def x(self, value: float) -> float:
+        return self.left + _share(value, self._x) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        return self.bottom - _share(value, self._y) * (self.bottom - self.top)
+
+    def axes(self) -> list[str]:
+        drawn = []
+        for value in _ticks(*self._y):
+            y = self.y(value)
+            drawn.append(f'<line x1="{self.left}" x2="{self.right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            drawn.append(
+                f'<text class="dim" x="{self.left - 6}" y="{y + 4:.1f}" text-anchor="end">{_label(value)}</text>'
+            )
+        for value in _ticks(*self._x):
+            middle = f'x="{self.x(value):.1f}" y="{self.bottom + 18}" text-anchor="middle"'
+            drawn.append(f'<text class="dim" {middle}>{_label(value)}</text>')
+        return drawn
+
+
+def _share(value: float, ends: Sequence[float]) -> float:
+    low, high = ends
+    return math.log(value / low) / math.log(high / low) if high > low else 0.5
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten from `low` to `high`; with 2 and 5 times them when that makes fewer than three."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 2, 5)):
+        found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high * 1.001]
+        if len(found) > 2:
+            break
+    return found
+
+
+def lines(title: str, x_title: str, y_title: str, series: Mapping[str, Sequence[Point]]) -> str:
+    """One line a series, both axes logarithmic; points that cannot be drawn there are left out."""
+    drawable = {
+        name: [(x, y) for x, y in line if x > 0 and y > 0 and math.isfinite(y)] for name, line in series.items()
+    }
     body = [f'<text class="dim" x="16" y="46">{escape(y_title)}</text>']
-    body.append(f'<text class="dim" x="{_WIDTH - right}" y="{height - 12}" text-anchor="end">{escape(x_title)}</text>')
-    for power in range(math.floor(y_low), math.ceil(y_high) + 1):
-        _, y = at(points[0][0], 10.0**power)
-        if top - 8 <= y <= bottom + 8:
-            body.append(f'<line x1="{left}" x2="{_WIDTH - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            body.append(
-                f'<text class="dim" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{_label(10.0**power)}</text>'
-            )
-    for power in range(math.floor(x_low), math.ceil(x_high) + 1):
-        x, _ = at(10.0**power, points[0][1])
-        if left - 8 <= x <= _WIDTH - right + 8:
-            body.append(
-                f'<text class="dim" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{_label(10.0**power)}</text>'
-            )
-    taken: list[float] = []
-    for i, (name, line) in enumerate(series.items()):
-        color = _COLORS[i % len(_COLORS)]
-        places = [at(x, y) for x, y in line if x > 0 and y > 0 and math.isfinite(y)]
-        if not places:
-            continue
-        path = "M" + " L".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        body.append(f'<path d="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
-        body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in places]
-        # Names at the ends of the lines, moved apart where two lines end together.
-        name_y = places[-1][1] + 4
-        while any(abs(name_y - other) < 15 for other in taken):
-            name_y -= 15
-        taken.append(name_y)
-        body.append(f'<text x="{places[-1][0] + 10:.1f}" y="{name_y:.1f}" style="fill:{color}">{escape(name)}</text>')
-    return _svg(height, title, body)
+    body.append(f'<text class="dim" x="{_Plane.right}" y="328" text-anchor="end">{escape(x_title)}</text>')
+    points = [point for line in drawable.values() for point in line]
+    plane = _Plane(points) if points else None
+    names: list[float] = []
+    if plane is not None:
+        body += plane.axes()
+        for i, (name, line) in enumerate((name, line) for name, line in drawable.items() if line):
+            color = _COLORS[i % len(_COLORS)]
+            places = [(plane.x(x), plane.y(y)) for x, y in line]
+            path = "M" + " L".join(f"{x:.1f},{y:.1f}" for x, y in places)
+            body.append(f'<path d="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
+            body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in places]
+            # The name at the end of its line, moved up where two lines end together.
+            y = places[-1][1] + 4
+            while any(abs(y - other) < 15 for other in names):
+                y -= 15
+            names.append(y)
+            body.append(f'<text x="{places[-1][0] + 10:.1f}" y="{y:.1f}" style="fill:{color}">{escape(name)}</text>')
+    return _svg(340, title, body)
