@@ -68,10 +68,8 @@ class Story:
 
     def publish_over_http(self, count: int) -> None:
         """So many events in one POST."""
-        drafts = [
-            {"type": TYPES[0], "data": {"n": number, "text": TEXTS[number % len(TEXTS)]}} for number in range(count)
-        ]
-        body = json.dumps(drafts).encode()
+        payloads = [{"n": number, "text": TEXTS[number % len(TEXTS)]} for number in range(count)]
+        body = json.dumps([{"type": TYPES[0], "data": payload} for payload in payloads]).encode()
         answer = ask(self.gateway.port, "POST", "/api/events", "Content-Type: application/json", body=body)
         assert answer.status == 201
         for payload, event_id in zip(payloads, answer.json()["ids"], strict=True):
@@ -111,7 +109,7 @@ class Story:
         with subscribed(self.gateway.port) as (wire, _head):
             beats = 0
             while beats < 4:
-                beats += wire.chunk() == b":\n"
+                beats += wire.chunk().startswith(b":")
 
 
 def start_clients(folder: Path, gateway: GatewayProcess, keep: Callable[[Client], Client]) -> dict[str, Client]:
