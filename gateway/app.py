@@ -11,13 +11,20 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
+from gateway.access.cors import Cors
+from gateway.access.gate import Unauthenticated
+from gateway.access.limits import OverLimit
+from gateway.access.principal import Refused
+from gateway.access.routes import ticket_routes
 from gateway.backend.connection import Redis, connect
 from gateway.dashboard.routes import routes as dashboard_routes
 from gateway.errors import CONTENT_TYPE, Problem
+from gateway.guard import make_guard
 from gateway.operations import operation_routes
 from gateway.publish import PublishLimits, publish_routes
 from gateway.settings import Settings
@@ -46,6 +53,10 @@ class Gateway:
         self._url = settings.redis_url.get_secret_value()
         self._clients: list[Redis] = []
         self.store = Store(self._connect("gateway", timeout=settings.publish_timeout, connections=64))
+        self.guard = make_guard(
+            settings, self._connect("gateway-access", timeout=2.0, connections=8), self.telemetry.refused
+        )
+        self.gate = self.guard.gate
         self.log = Log(
             self.store,
             lambda: Store(self._connect("gateway-reader", timeout=_TAIL_TIMEOUT, connections=1)),
@@ -81,6 +92,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Readers and trimming at work."""
         self.log.start()
+        await self.guard.start()
         chores = [asyncio.create_task(self.retention.run()), asyncio.create_task(self._reap())]
         await asyncio.gather(*(reader.ready(5.0) for reader in self.log.readers))
         try:
@@ -89,6 +101,7 @@ class Gateway:
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
+            await self.guard.stop()
             await self.hub.stop()
             await self.log.stop()
             for client in self._clients:
@@ -118,12 +131,23 @@ def create_app(settings: Settings) -> Starlette:
     )
     app = Starlette(
         routes=[
-            *event_routes(gateway.hub),
-            *publish_routes(gateway.log, limits, gateway.telemetry.events_published.inc),
-            *operation_routes(gateway.log, gateway.hub, gateway.telemetry),
+            *event_routes(gateway.hub, gateway.gate),
+            *publish_routes(gateway.log, gateway.gate, limits, gateway.telemetry.events_published.inc),
+            *ticket_routes(gateway.gate),
+            *operation_routes(
+                gateway.log, gateway.hub, gateway.telemetry, gateway.gate, public_metrics=settings.public_metrics
+            ),
             *dashboard_routes(stream=settings.streams[0], redis_url=gateway._url),
         ],
-        exception_handlers={Problem: _problem, HTTPException: _http_exception, Exception: _defect},
+        middleware=[Middleware(Cors, origins=gateway.gate.policy.origins)],
+        exception_handlers={
+            Problem: _problem,
+            Refused: _not_allowed,
+            OverLimit: _not_allowed,
+            Unauthenticated: _not_allowed,
+            HTTPException: _http_exception,
+            Exception: _defect,
+        },
         lifespan=lifespan,
     )
     app.state.gateway = gateway
@@ -137,6 +161,11 @@ def _answer(problem: Problem) -> Response:
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return _answer(error)
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    gateway: Gateway = request.app.state.gateway
+    return _answer(gateway.gate.problem(error))
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

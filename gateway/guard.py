@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import os
@@ -9,7 +10,6 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from gateway.access.address import Addresses, networks
 from gateway.access.cors import Origins
@@ -31,11 +31,29 @@ class AccessError(Exception):
     """The access settings make no sense, or would leave the gateway open to strangers. One sentence for people."""
 
 
-class Guard(NamedTuple):
-    """The gate, and what has to run beside it."""
+class Guard:
+    """The gate, and what runs beside it."""
 
-    gate: Gate
-    key_set: KeySet | None
+    def __init__(self, gate: Gate, key_set: KeySet | None) -> None:
+        self.gate = gate
+        self._key_set = key_set
+        self._chores: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Learn the keys, and keep up with them."""
+        await self.gate.ring.refresh()
+        if self._key_set is not None:
+            self._key_set.touch()
+        self._chores = [asyncio.create_task(self.gate.ring.run()), asyncio.create_task(self.gate.run())]
+
+    async def stop(self) -> None:
+        """Leave no task behind."""
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self.gate.ring.stop()
+        if self._key_set is not None:
+            await self._key_set.stop()
 
 
 def is_loopback(host: str) -> bool:

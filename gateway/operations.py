@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.access.gate import Gate
 from gateway.apidoc import asyncapi, openapi
 from gateway.backend.connection import UNAVAILABLE
 from gateway.events.position import format_id
@@ -17,8 +18,14 @@ from gateway.stream.log import Log
 from gateway.telemetry import Telemetry
 
 
-def operation_routes(log: Log, hub: Hub, telemetry: Telemetry) -> list[Route]:
-    """``/healthz``, ``/readyz``, ``/metrics``, ``/openapi.json``, ``/asyncapi.json``."""
+def operation_routes(
+    log: Log, hub: Hub, telemetry: Telemetry, gate: Gate, *, public_metrics: bool = False
+) -> list[Route]:
+    """``/healthz``, ``/readyz``, ``/metrics``, ``/openapi.json``, ``/asyncapi.json``.
+
+    Probes carry no credentials, so everybody gets the verdict of ``/readyz``; its details and ``/metrics`` count what
+    all tenants do, and need the scope ``admin``.
+    """
 
     async def healthz(request: Request) -> Response:
         return _json({"status": "ok"})
@@ -31,10 +38,14 @@ def operation_routes(log: Log, hub: Hub, telemetry: Telemetry) -> list[Route]:
         }
         connected = all(reader.connected for reader in log.readers)
         status = "draining" if hub.draining else "ready" if redis and connected else "unavailable"
-        body = {"status": status, "redis": redis, "streams": streams, "connections": len(hub)}
+        body: dict[str, object] = {"status": status}
+        if await gate.allows(request, "admin"):
+            body |= {"redis": redis, "streams": streams, "connections": len(hub)}
         return _json(body, 200 if status == "ready" else 503)
 
     async def metrics(request: Request) -> Response:
+        if not public_metrics:
+            await gate.require(request, "admin")
         return Response(telemetry.render(), media_type=telemetry.content_type)
 
     async def openapi_json(request: Request) -> Response:

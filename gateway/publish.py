@@ -6,13 +6,15 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.access.gate import Gate
+from gateway.access.principal import Principal, Refused
 from gateway.backend.connection import UNAVAILABLE, ResponseError
 from gateway.errors import FieldError, Problem, bad_request, unavailable
 from gateway.events.draft import Draft, InvalidDraft, parse_batch, parse_lines
@@ -34,13 +36,16 @@ class PublishLimits:
     """How long the client may take to send its body before the answer is 408."""
 
 
-def publish_routes(log: Log, limits: PublishLimits, published: Callable[[int], None]) -> list[Route]:
+def publish_routes(log: Log, gate: Gate, limits: PublishLimits, published: Callable[[int], None]) -> list[Route]:
     """The route; `published` is told how many events were added."""
 
     async def post_events(request: Request) -> Response:
-        drafts = _parse(request, await _body(request, limits))
+        caller = await gate.require(request, "publish")
+        body = await _body(request, limits)
+        drafts = _stamp(_parse(request, body), caller, log)
         _check(drafts, log, limits)
-        ids = await _append(drafts, _idempotency_key(request), log, limits.timeout)
+        gate.meter_publish(caller, len(drafts), len(body))
+        ids = await _append(drafts, _idempotency_key(request, caller), log, limits.timeout)
         published(len(ids))
         return Response(orjson.dumps({"ids": ids}), status_code=201, media_type="application/json")
 
@@ -107,13 +112,32 @@ def _check(drafts: list[Draft], log: Log, limits: PublishLimits) -> None:
             raise _unprocessable([FieldError(field, f"stream {draft.stream} is not served here")])
 
 
-def _idempotency_key(request: Request) -> str | None:
+def _stamp(drafts: list[Draft], caller: Principal, log: Log) -> list[Draft]:
+    """The drafts with the caller's tenant. Raises `Refused`, naming the first that is not allowed."""
+    stamped = []
+    for index, draft in enumerate(drafts):
+        try:
+            caller.check_publish(
+                draft.stream or log.default_stream, draft.channel or draft.type.partition(".")[0], draft.type
+            )
+            if draft.webhook_url is not None or draft.webhook_failover_url is not None:
+                caller.demand("webhooks")
+            tenant = caller.stamp(draft.tenant)
+            stamped.append(draft if tenant == draft.tenant else replace(draft, tenant=tenant))
+        except Refused as error:
+            path = "" if len(drafts) == 1 else f"[{index}]: "
+            raise Refused(f"{path}{error}; nothing was stored") from None
+    return stamped
+
+
+def _idempotency_key(request: Request, caller: Principal) -> str | None:
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
     if IDEMPOTENCY_KEY.match(key) is None:
         raise bad_request("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
-    return "gateway:idempotency:" + hashlib.sha256(key.encode()).hexdigest()
+    # Each caller has keys of its own: another's would answer with ids of events that are not theirs.
+    return "gateway:idempotency:" + hashlib.sha256(f"{caller.namespace}\n{key}".encode()).hexdigest()
 
 
 async def _append(drafts: list[Draft], key: str | None, log: Log, timeout: float) -> list[str]:

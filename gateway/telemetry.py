@@ -45,6 +45,9 @@ class Telemetry:
         self.redis_connects = counter("gateway_redis_connects", "Times a reader reached Redis, at first or again")
         self.redis_up = gauge("gateway_redis_up", "1 while the readers reach Redis, else 0")
         self.events_trimmed = counter("gateway_events_trimmed", "Events dropped by retention")
+        self.requests_refused = counter(
+            "gateway_requests_refused", "Requests without the right or over a limit, by reason", ["reason"]
+        )
         self.lag = Histogram(
             "gateway_delivery_lag_seconds",
             "From reading a batch from Redis to handing it to a connection",
@@ -83,6 +86,10 @@ class Telemetry:
         self.bytes_written.inc(size)
         if replay:
             self.events_replayed.inc(events)
+
+    def refused(self, reason: str) -> None:
+        """A request was turned away: no credential, no right, or a limit."""
+        self.requests_refused.labels(reason).inc()
 
     def lagged(self, seconds: float) -> None:
         """So long after the batch was read, it was handed to a connection."""

@@ -98,6 +98,14 @@ class Gate:
         caller.demand(scope)
         return caller
 
+    async def allows(self, request: Request, scope: Scope) -> bool:
+        """Whether `require` would let it pass."""
+        try:
+            await self.require(request, scope)
+        except (Unauthenticated, Refused, Problem):
+            return False
+        return True
+
     async def identify(self, request: Request) -> Principal:
         """Who sends `request`. Raises `Unauthenticated`, `Refused`, `Problem`."""
         if self.open:

@@ -229,6 +229,12 @@ class KeyRing:
                 log.warning("keys.redis_%s", "away" if away else "back")
             await asyncio.sleep(POLL)
 
+    async def stop(self) -> None:
+        """Leave no task behind."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
     async def _look(self) -> bool:
         try:
             version = await self._store.version()

@@ -77,7 +77,7 @@ class Session:
         """It is over. Does nothing the second time."""
         if self.open:
             self.open = False
-            self._end = None
+            self._end = self._over = None
             self._sessions.forget(self)
 
 

@@ -22,6 +22,8 @@ EXPIRED = Ending("expired", told=True, reconnect=False)
 """The token expired."""
 REVOKED = Ending("revoked", told=True, reconnect=False)
 """The key was revoked, or its rights no longer cover the subscription."""
+NARROWED = Ending("revoked", told=True, reconnect=True)
+"""The key's rights changed, and cover another part of what was asked for: coming back is right, and loses nothing."""
 MAX_AGE = Ending("max_age", told=True, reconnect=True)
 """The connection reached the age limit."""
 STREAM_LOST = Ending("stream_lost", told=True, reconnect=True)
@@ -32,3 +34,4 @@ FAILED = Ending("failed", told=False, reconnect=True)
 """An error in the gateway: always a defect."""
 
 ENDINGS = (DISCONNECTED, DRAIN, EXPIRED, REVOKED, MAX_AGE, STREAM_LOST, SLOW, FAILED)
+"""One for each reason."""

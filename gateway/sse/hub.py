@@ -12,7 +12,7 @@ from gateway.events.position import format_position
 from gateway.sse.cohort import CohortKey
 from gateway.sse.connection import Connection, chunk
 from gateway.sse.ending import DISCONNECTED, DRAIN, FAILED, MAX_AGE, SLOW, Ending
-from gateway.sse.frame import Memory, Wires
+from gateway.sse.frame import Wires
 from gateway.sse.live import LiveLane
 from gateway.sse.request import After, AtTime, EventsRequest, Last
 from gateway.sse.subscriber import Meter, Subscriber, Timing
@@ -34,7 +34,7 @@ class HubMeter(Meter, Protocol):
 class Hub:
     """Opens subscribers on `log`.
 
-    `write_timeout` and `max_age` are seconds; a `max_age` of 0 means none. `memory` is what each wire remembers.
+    `write_timeout` and `max_age` are seconds; a `max_age` of 0 means none.
     `sleep` is `asyncio.sleep`, given so that tests need not wait.
     """
 
@@ -46,12 +46,11 @@ class Hub:
         meter: HubMeter,
         write_timeout: float = 30.0,
         max_age: float = 0.0,
-        memory: Memory | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.log = log
         self.draining = False
-        self._wires = Wires(memory or Memory())
+        self._wires = Wires()
         self._timing = timing
         self._meter = meter
         self._write_timeout = write_timeout
@@ -119,6 +118,8 @@ class Hub:
         if subscriber in self._subscribers:
             self._subscribers.discard(subscriber)
             self._meter.closed(subscriber.key.wire.representation, ending.reason)
+            if subscriber.on_close is not None:
+                subscriber.on_close()
 
     def adopt(self, subscriber: Subscriber, connection: Connection) -> None:
         """Serve `subscriber` over `connection`, whose response head is sent, until it ends. Returns at once."""

@@ -3,41 +3,56 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.access.gate import Gate
+from gateway.access.sessions import Reason, Session
 from gateway.backend.connection import UNAVAILABLE
 from gateway.errors import Problem, unavailable
+from gateway.sse.ending import EXPIRED, NARROWED, REVOKED, Ending
 from gateway.sse.hub import Hub, position_of
 from gateway.sse.page import read_page
 from gateway.sse.request import EventsRequest, parse_request
 from gateway.sse.response import StreamResponse
+from gateway.sse.subscriber import Subscriber
+from gateway.stream.cursor import Cursor
 from gateway.stream.log import NotReady, NotServed
 
 _MAX_PARAMETERS = 1000
+_ENDINGS: Mapping[Reason, Ending] = {"expired": EXPIRED, "revoked": REVOKED, "narrowed": NARROWED}
 
 
-def event_routes(hub: Hub, now: Callable[[], float] = time.time) -> list[Route]:
-    """The route, over `hub`; `now` is Unix time in seconds."""
+def event_routes(hub: Hub, gate: Gate, now: Callable[[], float] = time.time) -> list[Route]:
+    """The route, over `hub`, for whom `gate` lets in; `now` is Unix time in seconds."""
 
     async def get_events(request: Request) -> Response:
+        caller = await gate.require(request, "subscribe")
         wanted = _read(request, hub, now)
+        if hub.draining and wanted.accept != "json":
+            raise unavailable("this process is shutting down", retry_after=3)
+        session = gate.admit(caller, request, wanted.filter, wanted.streams)
+        subscriber: Subscriber | None = None
         try:
-            if wanted.accept == "json":
-                return await _page(hub, wanted, head=request.method == "HEAD")
-            if hub.draining:
-                raise unavailable("this process is shutting down", retry_after=3)
-            return StreamResponse(await hub.open(wanted), hub)
+            narrowed = replace(wanted, filter=session.filter)
+            if narrowed.accept == "json":
+                return await _page(hub, narrowed, session, head=request.method == "HEAD")
+            subscriber = await _open(hub, narrowed, session)
+            return StreamResponse(subscriber, hub)
         except NotServed as error:
             raise Problem(404, f"stream {error} is not served here") from None
         except NotReady as error:
             raise unavailable(str(error)) from None
         except UNAVAILABLE:
             raise unavailable("Redis cannot be reached") from None
+        finally:
+            if subscriber is None or request.method == "HEAD":
+                session.close()
 
     return [Route("/api/events", get_events, methods=["GET"], name="subscribe")]
 
@@ -58,8 +73,24 @@ def _read(request: Request, hub: Hub, now: Callable[[], float]) -> EventsRequest
     )
 
 
-async def _page(hub: Hub, wanted: EventsRequest, head: bool) -> Response:
+async def _open(hub: Hub, wanted: EventsRequest, session: Session) -> Subscriber:
+    """A subscriber that ends with its `session`, and the session with it."""
+    subscriber = await hub.open(wanted)
+    if not _in_memory(subscriber.cursors):
+        session.replay(lambda: subscriber.caught_up)
+    subscriber.on_close = session.close
+    session.watch(lambda reason: subscriber.end(_ENDINGS[reason]))
+    return subscriber
+
+
+def _in_memory(cursors: Sequence[Cursor]) -> bool:
+    return all(cursor.at_tail or cursor.reader.window.covers(cursor.position) for cursor in cursors)
+
+
+async def _page(hub: Hub, wanted: EventsRequest, session: Session, head: bool) -> Response:
     cursors, gaps = await hub.locate(wanted)
+    if not _in_memory(cursors):
+        session.replay(lambda: False)
     headers = {"Gateway-Position": position_of(cursors), "Cache-Control": "no-store"}
     content = b"" if head else await read_page(wanted, cursors, gaps)
     return Response(content, headers=headers, media_type="application/json")

@@ -19,7 +19,7 @@ from gateway.events.position import EventId, format_id, format_position
 from gateway.sse.cohort import Cohort, CohortKey
 from gateway.sse.connection import Connection
 from gateway.sse.ending import DISCONNECTED, Ending
-from gateway.sse.frame import Renderer, describe_gap
+from gateway.sse.frame import describe_gap, describe_skipped
 from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
 from gateway.stream.window import Item
@@ -75,10 +75,10 @@ class Subscriber:
         "joined_at",
         "key",
         "lost",
+        "on_close",
         "on_end",
         "on_leave",
         "paused",
-        "principal",
         "write",
     )
 
@@ -88,8 +88,8 @@ class Subscriber:
         self.cursors = tuple(cursors)
         self.gaps = tuple(gaps)
         self.key = key
-        self.principal: object = None
-        """On whose behalf; of no account here."""
+        self.on_close: Callable[[], None] | None = None
+        """Told when the subscription is over, whatever lane it was in."""
         self.caught_up = False
         self.ending: Ending | None = None
         self.cohort: Cohort | None = None
@@ -205,41 +205,44 @@ class Subscriber:
 
     async def read(self, cursor: Cursor, upto: EventId | None = None) -> tuple[bytes, bool]:
         """One batch of one stream, no further than `upto`: the bytes to write, and whether the position moved."""
-        items = cursor.read_window(BATCH, upto)
-        remember = items is not None
-        if items is None:
-            try:
-                items = await cursor.read(BATCH, upto)
-            except UNAVAILABLE:
-                # The connection outlives Redis: go on from the same position when it is back.
-                await self.wait(0.2 + 0.3 * self._timing.jitter())
-                return b"", True
+        try:
+            items = await cursor.read(BATCH, upto)
+        except UNAVAILABLE:
+            # The connection outlives Redis: go on from the same position when it is back.
+            await self.wait(0.2 + 0.3 * self._timing.jitter())
+            return b"", True
         if not items:
             return b"", False
-        block = self._encode(cursor, items, remember)
+        block = self._encode(cursor, items)
         return (self.written(block) if block else b""), True
 
-    def _encode(self, cursor: Cursor, items: Sequence[Item], remember: bool) -> bytes:
-        wire, accepts = self.key.wire, predicate(self.key.filter)
+    def _encode(self, cursor: Cursor, items: Sequence[Item]) -> bytes:
+        accepts = predicate(self.key.filter)
+        if accepts is None and cursor.index is not None and len(self.cursors) == 1:
+            blocks = self.key.wire.blocks(cursor.reader.window).run(cursor.index, items)
+            if blocks is not None:
+                return self._encoded(blocks, len(blocks), len(items), len(items) - 1)
         identify = identifier(cursor, self.cursors)
-        render = self._renderer(cursor.stream, identify, remember)
+        render = self._renderer(cursor, identify)
         parts: list[bytes] = []
         events, last_match = 0, -1
         for at, item in enumerate(items):
             if isinstance(item, Event):
                 if accepts is not None and not accepts(item):
                     continue
-                parts.append(render(item))
+                parts.append(render(at, item))
                 events += 1
             elif isinstance(item, Gap):
                 parts.append(self._tell_gap(item, identify(item.id)))
             elif self.key.control and self.key.filter.could_accept(item):
-                data = {"stream": item.stream, "id": format_id(item.id), "reason": item.reason}
-                parts.append(wire.control("gateway.skipped", data, identify(item.id)))
+                parts.append(self.key.wire.control("gateway.skipped", describe_skipped(item), identify(item.id)))
             else:
                 continue
             last_match = at
-        passed = len(items) - 1 - last_match
+        return self._encoded(parts, events, len(items), last_match)
+
+    def _encoded(self, parts: list[bytes], events: int, items: int, last_match: int) -> bytes:
+        passed = items - 1 - last_match
         self._passed_over = passed if last_match >= 0 else self._passed_over + passed
         if not self.caught_up:
             self._replayed += events
@@ -248,12 +251,18 @@ class Subscriber:
             self._meter.wrote(events, len(block), replay=not self.caught_up)
         return block
 
-    def _renderer(self, stream: str, identify: Callable[[int], str], remember: bool) -> Renderer:
-        wire = self.key.wire
+    def _renderer(self, cursor: Cursor, identify: Callable[[int], str]) -> Callable[[int, Event], bytes]:
+        """(offset in the batch, event) -> block. What comes from the window is rendered once for all."""
+        wire, index, window = self.key.wire, cursor.index, cursor.reader.window
         if len(self.cursors) == 1:
-            return wire.blocks(stream) if remember else wire.block
-        body = wire.bodies(stream) if remember else wire.body
-        return lambda event: wire.identify(body(event), identify(event.id))
+            if index is None:
+                return lambda at, event: wire.block(event)
+            blocks = wire.blocks(window)
+            return lambda at, event: blocks.one(index + at, event)
+        if index is None:
+            return lambda at, event: wire.identify(wire.body(event), identify(event.id))
+        bodies = wire.bodies(window)
+        return lambda at, event: wire.identify(bodies.one(index + at, event), identify(event.id))
 
     def _tell_gap(self, gap: Gap, position: str) -> bytes:
         self._meter.gap(gap.reason)
