@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.events.event import Skipped
 from gateway.events.filter import Filter
-from gateway.events.position import format_id
-from gateway.sse.frame import Renderer, Wire
+from gateway.sse.frame import Wire
 
 if TYPE_CHECKING:
     from gateway.sse.subscriber import Subscriber
@@ -26,7 +24,7 @@ class CohortKey(NamedTuple):
 class Cohort:
     """Members at the tail. Their common position is that of the live lane."""
 
-    __slots__ = ("_events", "_parts", "block", "key", "last_id_at", "last_write", "members")
+    __slots__ = ("_events", "_parts", "key", "last_id_at", "last_write", "members")
 
     def __init__(self, key: CohortKey, now: float, count: int) -> None:
         self.key = key
@@ -35,8 +33,6 @@ class Cohort:
         """Monotonic seconds."""
         self.last_id_at = count
         """How many items the lane had seen when this cohort was last sent an id."""
-        self.block: Renderer | None = key.wire.blocks(key.streams[0]) if len(key.streams) == 1 else None
-        """An event as a whole block, where there is one stream: the position is then the event's id."""
         self._parts: list[bytes] = []
         self._events = 0
 
@@ -54,11 +50,6 @@ class Cohort:
         self._parts.clear()
         self._events = 0
         return block, events
-
-    def skipped(self, item: Skipped, position: str) -> bytes:
-        """``gateway.skipped``."""
-        data = {"stream": item.stream, "id": format_id(item.id), "reason": item.reason}
-        return self.key.wire.control("gateway.skipped", data, position)
 
 
 class Routes:

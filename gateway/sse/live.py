@@ -15,11 +15,11 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from gateway.backend.connection import UNAVAILABLE
-from gateway.events.event import Event
-from gateway.events.position import EventId, format_id, format_position
+from gateway.events.event import Event, Skipped
+from gateway.events.position import EventId, format_position
 from gateway.sse.cohort import Cohort, CohortKey, Routes
 from gateway.sse.connection import chunk
-from gateway.sse.frame import describe_gap
+from gateway.sse.frame import describe_gap, describe_skipped
 from gateway.sse.subscriber import PASSED_OVER, Subscriber, Timing
 from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
@@ -29,7 +29,7 @@ log = logging.getLogger("gateway.live")
 
 _SLICE = 128
 """Items encoded before the loop gets a turn; with 150-byte events a batch is then under the high-water mark."""
-_SLICE_BYTES = 32_768
+_SLICE_BYTES = 131_072
 _SWEEP = 256
 """Writes before the loop gets a turn: about 2 ms."""
 _TICK = 0.5
@@ -69,15 +69,7 @@ class LiveStream:
 
     async def take(self) -> list[Item]:
         """The next slice, bounded in items and bytes; empty at the tail."""
-        items = await self.cursor.read(_SLICE)
-        size = 0
-        for at, item in enumerate(items):
-            size += len(item.data) if isinstance(item, Event) else 0
-            if size > _SLICE_BYTES and at:
-                # Only memory holds a slice's neighbours for certain; stepping back there costs nothing.
-                self.cursor.position = items[at - 1].id
-                items = items[:at]
-                break
+        items = await self.cursor.read(_SLICE, size=_SLICE_BYTES)
         self.seen += len(items)
         return items
 
@@ -207,28 +199,28 @@ class LiveLane:
 
     def _encode(self, live: LiveStream, items: list[Item], before: EventId) -> list[_Delivery]:
         """What each touched cohort gets. No await here: positions, bytes and members belong to one instant."""
-        touched: dict[Cohort, Callable[[int], str]] = {}
-        for item in items:
+        touched: dict[Cohort, Callable[[int, Event], bytes]] = {}
+        for at, item in enumerate(items):
             if isinstance(item, Event):
                 for cohort in live.routes.to(item.tenant, item.channel, item.type):
-                    identify = touched.get(cohort) or touched.setdefault(cohort, self._identifier(live, cohort))
-                    if cohort.block is not None:
-                        cohort.add(cohort.block(item), 1)
-                    else:
-                        body = cohort.key.wire.bodies(live.name)(item)
-                        cohort.add(cohort.key.wire.identify(body, identify(item.id)), 1)
+                    render = touched.get(cohort)
+                    if render is None:
+                        render = touched[cohort] = self._renderer(live, cohort)
+                    cohort.add(render(at, item), 1)
                 continue
-            for cohort in live.routes:
-                if cohort.key.control and (isinstance(item, Gap) or cohort.key.filter.could_accept(item)):
-                    identify = touched.get(cohort) or touched.setdefault(cohort, self._identifier(live, cohort))
-                    position = identify(item.id)
-                    if isinstance(item, Gap):
-                        cohort.add(cohort.key.wire.control("gateway.gap", describe_gap(item), position), 0)
-                    else:
-                        cohort.add(cohort.skipped(item, position), 0)
             if isinstance(item, Gap):
                 self._meter.gap(item.reason)
+            for cohort in live.routes:
+                if cohort.key.control and (isinstance(item, Gap) or cohort.key.filter.could_accept(item)):
+                    touched.setdefault(cohort, self._renderer(live, cohort))
+                    cohort.add(self._notice(item, cohort, live), 0)
         return [self._deliver(cohort, live.name, before) for cohort in touched]
+
+    def _notice(self, item: Gap | Skipped, cohort: Cohort, live: LiveStream) -> bytes:
+        position = format_position({**self.position(cohort.key.streams), live.name: item.id})
+        if isinstance(item, Gap):
+            return cohort.key.wire.control("gateway.gap", describe_gap(item), position)
+        return cohort.key.wire.control("gateway.skipped", describe_skipped(item), position)
 
     def _deliver(self, cohort: Cohort, stream: str, before: EventId) -> _Delivery:
         block, events = cohort.take()
@@ -237,17 +229,22 @@ class LiveLane:
         position[stream] = before
         return _Delivery(cohort, tuple(cohort.members), block, events, position)
 
-    def _identifier(self, live: LiveStream, cohort: Cohort) -> Callable[[int], str]:
-        streams = cohort.key.streams
-        if len(streams) == 1:
-            return format_id
-        position = self.position(streams)
+    def _renderer(self, live: LiveStream, cohort: Cohort) -> Callable[[int, Event], bytes]:
+        """(offset in the slice, event) -> block."""
+        wire, index, window = cohort.key.wire, live.cursor.index, live.cursor.reader.window
+        if len(cohort.key.streams) == 1:
+            if index is None:
+                return lambda at, event: wire.block(event)
+            blocks = wire.blocks(window)
+            return lambda at, event: blocks.one(index + at, event)
+        position = self.position(cohort.key.streams)
 
-        def identify(event_id: int) -> str:
-            position[live.name] = EventId(event_id)
-            return format_position(position)
+        def render(at: int, event: Event) -> bytes:
+            position[live.name] = event.id
+            body = wire.body(event) if index is None else wire.bodies(window).one(index + at, event)
+            return wire.identify(body, format_position(position))
 
-        return identify
+        return render
 
     async def _sweep(self, delivery: _Delivery) -> None:
         cohort, members, block, events, before = delivery

@@ -15,6 +15,8 @@ from gateway.stream.pace import Pace
 from gateway.stream.reader import Reader
 from gateway.stream.window import Item
 
+_BYTES = 1 << 18
+
 
 class Pages(Protocol):
     """Where older entries come from: `gateway.stream.store.Store`."""
@@ -31,6 +33,8 @@ class Cursor:
     def __init__(self, reader: Reader, pages: Pages, limit: asyncio.Semaphore, position: EventId, epoch: int) -> None:
         self.reader = reader
         self.position = position
+        self.index: int | None = None
+        """Of the first item read last, in the window; None when they came from Redis."""
         self._epoch = epoch
         self._pages = pages
         self._limit = limit
@@ -63,12 +67,14 @@ class Cursor:
         window = self.reader.window
         return self.position >= window.tail and self._epoch == window.epoch
 
-    def read_window(self, limit: int, upto: EventId | None = None) -> list[Item] | None:
-        """The next items from memory, at most `limit`, empty at the tail; None when only Redis has them.
+    def read_window(self, limit: int, upto: EventId | None = None, size: int = _BYTES) -> list[Item] | None:
+        """The next items from memory, empty at the tail; None when only Redis has them.
 
-        With `upto` nothing beyond that id is read, nor the position moved past it.
+        At most `limit` and about `size` bytes, but one at least. With `upto` nothing beyond that id is read, nor the
+        position moved past it.
         """
         window = self.reader.window
+        self.index = None
         if self._epoch != window.epoch:
             gap = Gap(self.reader.born, self.stream, self.position, "recreated")
             self.position, self._epoch = gap.id, window.epoch
@@ -77,9 +83,9 @@ class Cursor:
             return []
         if self.position < window.floor:
             return None
-        items = window.after(self.position, limit)
+        self.index, items = window.indexed_after(self.position, limit, size)
         # Between the last item and the tail may lie ids that no longer exist: the tail is as good a place.
-        self.position = items[-1].id if len(items) == limit else window.tail
+        self.position = window.tail if window.is_last(self.index + len(items)) else items[-1].id
         return self._cut(items, upto)
 
     def _cut(self, items: list[Item], upto: EventId | None) -> list[Item]:
@@ -88,12 +94,12 @@ class Cursor:
         self.position = upto
         return [item for item in items if item.id <= upto]
 
-    async def read(self, limit: int, upto: EventId | None = None) -> list[Item]:
+    async def read(self, limit: int, upto: EventId | None = None, size: int = _BYTES) -> list[Item]:
         """The next items, at most about `limit`; empty at the tail. A `Gap` comes before what follows the hole.
 
         Raises what the store raises when Redis is away; nothing is lost then, the next call tries again.
         """
-        items = self.read_window(limit, upto)
+        items = self.read_window(limit, upto, size)
         if items is not None:
             return items
         async with self._limit:

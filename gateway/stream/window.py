@@ -32,8 +32,10 @@ class Window:
         self._max_bytes = max_bytes
         self._items: list[Item] = []
         self._ids: list[EventId] = []
+        self._sums: list[int] = []  # bytes of all items up to and with this one
         self._head = 0
         self._bytes = 0
+        self._cut_off = 0  # how many items were ever cut off the front of the list
         self.floor = ZERO
         self.tail = ZERO
         self.epoch = 0
@@ -46,7 +48,8 @@ class Window:
 
     def reset(self, floor: EventId, tail: EventId) -> None:
         """Forget all items; what lies between `floor` and `tail` does not exist."""
-        self._items, self._ids, self._head, self._bytes = [], [], 0, 0
+        self._cut_off += len(self._items)
+        self._items, self._ids, self._sums, self._head, self._bytes = [], [], [], 0, 0
         self.floor, self.tail = floor, tail
 
     def would_overflow(self, events: int, payload_bytes: int) -> bool:
@@ -65,16 +68,41 @@ class Window:
     def extend(self, items: Sequence[Item], tail: EventId) -> None:
         """Append `items` (ascending, all after the present tail) and move the tail; drop what no longer fits."""
         self._items.extend(items)
+        total = self._sums[-1] if self._sums else 0
         for item in items:
+            size = _size(item)
+            total += size
+            self._bytes += size
             self._ids.append(item.id)
-            self._bytes += _size(item)
+            self._sums.append(total)
         self.tail = tail
         self._evict()
 
+    @property
+    def first_index(self) -> int:
+        """The index of the oldest item. Indexes count up over the life of the window and are never used twice."""
+        return self._cut_off + self._head
+
+    def is_last(self, index: int) -> bool:
+        """Whether `index` is that of the next item to come."""
+        return index == self._cut_off + len(self._items)
+
     def after(self, position: EventId, limit: int) -> list[Item]:
         """The first `limit` items after `position`, which the window must cover."""
+        return self.indexed_after(position, limit, self._max_bytes)[1]
+
+    def indexed_after(self, position: EventId, limit: int, size: int) -> tuple[int, list[Item]]:
+        """The first `limit` items after `position`, or as many as about `size` bytes hold, but one at least.
+
+        With the index of the first of them.
+        """
         start = bisect_right(self._ids, position, self._head)
-        return self._items[start : start + limit]
+        end = min(start + limit, len(self._items))
+        if end > start:
+            before = self._sums[start - 1] if start else 0
+            if self._sums[end - 1] - before > size:
+                end = max(start + 1, bisect_right(self._sums, before + size, start, end))
+        return self._cut_off + start, self._items[start:end]
 
     def _evict(self) -> None:
         head, items = self._head, self._items
@@ -84,7 +112,8 @@ class Window:
             head += 1
         self._head = head
         if head > len(items) // 2:
-            del items[:head], self._ids[:head]
+            del items[:head], self._ids[:head], self._sums[:head]
+            self._cut_off += head
             self._head = 0
 
 
