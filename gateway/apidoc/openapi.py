@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway import __version__
-from gateway.apidoc.paths import OPERATIONS
+from gateway.apidoc.paths import OPERATIONS, SECURITY_SCHEMES
 from gateway.apidoc.schemas import SHARED
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -45,7 +45,7 @@ def openapi(routes: Iterable[Any]) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": "events"}, {"name": "operations"}],
+        "tags": [{"name": "events"}, {"name": "access"}, {"name": "operations"}],
         "paths": paths,
-        "components": {"schemas": dict(SHARED)},
+        "components": {"schemas": dict(SHARED), "securitySchemes": dict(SECURITY_SCHEMES)},
     }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.apidoc.schemas import ref, text
+from gateway.access.carrier import COOKIE
+from gateway.apidoc.schemas import record, ref, text
 from gateway.errors import CONTENT_TYPE
 from gateway.publish import IDEMPOTENCY_KEY
 from gateway.sse.parameters import PARAMETERS, POSITION, RESUME, Parameter
@@ -14,6 +15,8 @@ Operation = Mapping[str, Any]
 
 _PROBLEMS: Mapping[int, str] = {
     400: "A parameter or header is wrong; `errors` names it.",
+    401: "A key or token is needed, or the one that was sent is not good.",
+    403: "The caller may not do or see that; `detail` names what.",
     404: "A stream that is not served here.",
     406: "None of the accepted media types can be had.",
     408: "The body did not arrive in time.",
@@ -21,6 +24,7 @@ _PROBLEMS: Mapping[int, str] = {
     413: "The body or one event is too large.",
     415: "The body has another media type than those listed.",
     422: "A field breaks a rule; `errors` names it, and nothing was stored.",
+    429: "A limit of the caller is reached.",
     503: "Redis cannot be reached, or this process shuts down.",
 }
 
@@ -30,6 +34,23 @@ _RETRY_AFTER = {
         "required": True,
         "schema": {"type": "integer", "minimum": 0},
     }
+}
+
+_CHALLENGE = {"WWW-Authenticate": {"description": "`Bearer`.", "required": True, "schema": {"type": "string"}}}
+
+HEADER: Sequence[Mapping[str, Any]] = [{"bearer": []}]
+"""The credential that every path takes. Where no access is configured, none is needed."""
+
+SECURITY_SCHEMES: Mapping[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key (`gwk_...`) or a JWT."},
+    "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "For pages of allowed origins."},
+    "access_token": {"type": "apiKey", "in": "query", "name": "access_token", "description": "A key or JWT."},
+    "ticket": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "ticket",
+        "description": "From `POST /api/tickets`: for one request, within 30 s.",
+    },
 }
 
 _GATEWAY_POSITION = {
@@ -51,6 +72,8 @@ def problems(*statuses: int) -> dict[str, Any]:
         }
         if status in (429, 503):
             answer["headers"] = _RETRY_AFTER
+        if status == 401:
+            answer["headers"] = _CHALLENGE
         answers[str(status)] = answer
     return answers
 
@@ -97,6 +120,7 @@ SUBSCRIBE: Operation = {
     "end; `application/json` is one page. What a stream carries is described in `/asyncapi.json`. HEAD answers the "
     "headers alone. Query parameters that are not listed are refused, unless their name begins with `_`.",
     "parameters": event_parameters(),
+    "security": [*HEADER, {"cookie": []}, {"access_token": []}, {"ticket": []}, {}],
     "responses": {
         "200": {
             "description": "The events.",
@@ -107,7 +131,7 @@ SUBSCRIBE: Operation = {
                 "application/json": {"schema": ref("Page")},
             },
         },
-        **problems(400, 404, 406, 503),
+        **problems(400, 401, 403, 404, 406, 429, 503),
     },
 }
 
@@ -115,7 +139,9 @@ PUBLISH: Operation = {
     "operationId": "publish",
     "tags": ["events"],
     "summary": "Add events",
-    "description": "One event, or many in an array or as NDJSON. All are stored or none.",
+    "description": "One event, or many in an array or as NDJSON. All are stored or none. Needs the scope `publish`; "
+    "an event with a `webhook_url` needs `webhooks` too.",
+    "security": [*HEADER, {}],
     "parameters": [
         {
             "name": "Idempotency-Key",
@@ -144,7 +170,23 @@ PUBLISH: Operation = {
     },
     "responses": {
         "201": json_answer("Stored.", ref("Published")),
-        **problems(400, 408, 409, 413, 415, 422, 503),
+        **problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+    },
+}
+
+TICKET: Operation = {
+    "operationId": "ticket",
+    "tags": ["access"],
+    "summary": "A one-use credential for EventSource",
+    "description": "Give it as `?ticket=` to one `GET /api/events`, within 30 s. It has the rights of the caller, who "
+    "needs the scope `subscribe`.",
+    "security": [*HEADER, {}],
+    "responses": {
+        "201": json_answer(
+            "The ticket.",
+            record({"ticket": {"type": "string"}, "expires_in": {"type": "integer", "description": "Seconds."}}),
+        ),
+        **problems(401, 403, 503),
     },
 }
 
@@ -162,7 +204,8 @@ _READINESS = {
         },
         "connections": {"type": "integer", "minimum": 0},
     },
-    "required": ["status", "redis", "streams", "connections"],
+    "required": ["status"],
+    "description": "All but `status` is for the scope `admin`.",
 }
 
 
@@ -173,6 +216,7 @@ def _operation(name: str, summary: str, responses: Mapping[str, Any]) -> Operati
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/api/events"): SUBSCRIBE,
     ("POST", "/api/events"): PUBLISH,
+    ("POST", "/api/tickets"): TICKET,
     ("GET", "/healthz"): _operation(
         "healthz",
         "Whether the process is alive",
@@ -186,7 +230,10 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/metrics"): _operation(
         "metrics",
         "Metrics for Prometheus",
-        {"200": {"description": "Text format 0.0.4.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+        {
+            "200": {"description": "Text format 0.0.4.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            **problems(401, 403),
+        },
     ),
     ("GET", "/openapi.json"): _operation(
         "openapi", "This document", {"200": json_answer("OpenAPI 3.1.", {"type": "object"})}
