@@ -36,7 +36,7 @@ async def test_what_endangers_the_log_is_a_warning(server: RedisServer) -> None:
     with server.client() as client:
         client.config_set("appendonly", "no")
         client.config_set("maxmemory-policy", "allkeys-lru")
-        client.set("ballast", "x" * (20 << 20))
+        client.setrange("ballast", 20 << 20, "x")
         client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.1))
     problems = (await inspect(server.url)).problems()
     assert {finding.severity for finding in problems} == {"warning"}
