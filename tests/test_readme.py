@@ -1,0 +1,216 @@
+"""The README is true: its tables are those of the code, and its examples run as they are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.conftest import Start
+from tests.e2e.support import nodejs
+from tests.support.child import Child
+from tests.support.gateway import GatewayProcess
+from tests.support.readme import PARTS, README, renewed, snippet
+from tests.support.redisserver import RedisServer
+from tests.support.wait import wait_until_sync
+
+PAGE = "http://127.0.0.1:1/"
+_FIELDS = {"type": "sms.delivered", "data": '{"id":"msg_1"}'}
+
+
+@pytest.fixture(scope="module")
+def gateway(shared_gateway: Start) -> GatewayProcess:
+    return shared_gateway("direct", cors_origins=[PAGE.rstrip("/")])
+
+
+@pytest.fixture
+def here(gateway: GatewayProcess, valkey: RedisServer) -> Callable[[str], str]:
+    """Turns a snippet of the README into one for the servers of this test."""
+
+    def adapt(name: str) -> str:
+        text = snippet(name).replace("http://127.0.0.1:8080", gateway.url).replace("6399", str(valkey.port))
+        return text.replace(".venv/bin/gateway", f"{sys.executable} -m gateway")
+
+    return adapt
+
+
+@pytest.fixture
+def publishing(valkey: RedisServer) -> Iterator[None]:
+    """Events go on coming while the test runs."""
+    done = threading.Event()
+
+    def publish() -> None:
+        with valkey.client() as client:
+            while not done.wait(0.05):
+                client.xadd("events", _FIELDS)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    yield
+    done.set()
+    thread.join()
+
+
+@pytest.fixture
+def newest(valkey: RedisServer) -> Callable[[], dict[bytes, bytes]]:
+    def read() -> dict[bytes, bytes]:
+        with valkey.client() as client:
+            entries = client.xrevrange("events", count=1)
+            return dict(entries[0][1]) if entries else {}
+
+    return read
+
+
+def _run(*command: str, gateway: GatewayProcess) -> str:
+    environment = {**os.environ, "GATEWAY_URL": gateway.url}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _program(name: str) -> str:
+    return shutil.which(name) or pytest.skip(f"{name} is not installed")
+
+
+def _node(source: str, name: str) -> list[str]:
+    script = nodejs.installed() / f"{name}.mjs"
+    script.write_text(source)
+    return [_program("node"), str(script)]
+
+
+def test_the_tables_are_those_of_the_code() -> None:
+    text = README.read_text()
+    assert renewed(text) == text, "run python -m tests.support.readme"
+    assert all(f"<!-- generated: {name} -->" in text for name in PARTS)
+
+
+def test_files_that_are_linked_exist() -> None:
+    for target in ("deploy", ".ci/run", "LICENSE", "CHANGELOG.md"):
+        assert (README.parent / target).exists()
+
+
+def test_publish_with_redis_cli(
+    here: Callable[[str], str], gateway: GatewayProcess, newest: Callable[[], dict[bytes, bytes]]
+) -> None:
+    _program("redis-cli")
+    _run("sh", "-ec", here("publish-redis-cli"), gateway=gateway)
+    assert newest()[b"data"] == b'{"id":"msg_1","status":"delivered"}'
+
+
+def test_publish_with_curl(
+    here: Callable[[str], str], gateway: GatewayProcess, newest: Callable[[], dict[bytes, bytes]]
+) -> None:
+    _program("curl")
+    answer = json.loads(_run("sh", "-ec", here("publish-curl"), gateway=gateway))
+    assert len(answer["ids"]) == 1
+    assert newest()[b"tenant"] == b"cust_123"
+
+
+def test_publish_with_the_command(
+    here: Callable[[str], str], gateway: GatewayProcess, newest: Callable[[], dict[bytes, bytes]]
+) -> None:
+    _run("sh", "-ec", here("publish-cli"), gateway=gateway)
+    assert newest()[b"type"] == b"sms.delivered"
+
+
+def test_publish_with_python(
+    here: Callable[[str], str], gateway: GatewayProcess, newest: Callable[[], dict[bytes, bytes]]
+) -> None:
+    _run(sys.executable, "-c", here("publish-python"), gateway=gateway)
+    assert newest()[b"data"] == b'{"id": "msg_1"}'
+
+
+def test_publish_with_node(
+    here: Callable[[str], str], gateway: GatewayProcess, newest: Callable[[], dict[bytes, bytes]]
+) -> None:
+    output = _run(*_node(here("publish-node"), "readme-publish"), gateway=gateway)
+    assert output.startswith("201")
+    assert newest()[b"type"] == b"sms.sent"
+
+
+@pytest.mark.parametrize("name", ["subscribe-curl", "subscribe-ndjson", "subscribe-cli", "resume-curl"])
+def test_subscribe_in_a_shell(
+    name: str, here: Callable[[str], str], gateway: GatewayProcess, publishing: None, tmp_path: Path
+) -> None:
+    _program("curl")
+    child = Child(["sh", "-ec", f"exec {here(name)}"], tmp_path / "out", {"GATEWAY_URL": gateway.url})
+    try:
+        wait_until_sync(lambda: child.output().count("msg_1") > 3, name)
+    finally:
+        child.kill()
+
+
+def test_subscribe_with_python(here: Callable[[str], str], publishing: None, tmp_path: Path) -> None:
+    child = Child([sys.executable, "-c", here("subscribe-python")], tmp_path / "out")
+    try:
+        wait_until_sync(lambda: child.output().count("sms.delivered {'id'") > 3, "events")
+        assert "Traceback" not in child.output()
+    finally:
+        child.kill()
+
+
+def test_the_python_example_comes_back_with_the_last_id(
+    here: Callable[[str], str], start_gateway: Start, valkey: RedisServer, stream: str, tmp_path: Path, db: redis.Redis
+) -> None:
+    own = start_gateway(valkey.url, streams=[stream], drain_seconds=0)
+    source = snippet("subscribe-python").replace("http://127.0.0.1:8080", own.url)
+    child = Child([sys.executable, "-u", "-c", source], tmp_path / "out")
+    try:
+        wait_until_sync(lambda: "caught-up" in child.output(), "connected")
+        db.xadd(stream, _FIELDS | {"data": '"first"'})
+        wait_until_sync(lambda: "'first'" in child.output(), "the first event")
+        own.stop()
+        db.xadd(stream, _FIELDS | {"data": '"missed"'})
+        own.start()
+        wait_until_sync(lambda: "'missed'" in child.output(), "the event that it missed", 40)
+        assert child.output().count("'first'") == 1
+    finally:
+        child.kill()
+
+
+def test_subscribe_with_node(here: Callable[[str], str], publishing: None, tmp_path: Path) -> None:
+    child = Child(_node(here("subscribe-node"), "readme-subscribe"), tmp_path / "out")
+    try:
+        wait_until_sync(lambda: child.output().count("msg_1") > 3, "events")
+    finally:
+        child.kill()
+
+
+def test_a_page(here: Callable[[str], str], gateway: GatewayProcess, valkey: RedisServer) -> None:
+    _program("curl")
+    with valkey.client() as client:
+        client.xadd("events", _FIELDS)
+        client.xadd("events", _FIELDS)
+    page = json.loads(_run("sh", "-ec", here("page-curl"), gateway=gateway))
+    assert len(page["events"]) == 2
+    assert set(page) == {"events", "next", "gap"}
+
+
+def _in_chromium(html: str, enough: Callable[[str], bool]) -> None:
+    from playwright.sync_api import sync_playwright
+
+    chromium = _program("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.route(PAGE, lambda route: route.fulfill(body=html, content_type="text/html"))
+        page.goto(PAGE)
+        wait_until_sync(lambda: enough(page.locator("body").inner_text()), "events on the page")
+        browser.close()
+
+
+def test_subscribe_in_a_browser(here: Callable[[str], str], publishing: None) -> None:
+    _in_chromium(f"<body>{here('subscribe-browser')}", lambda text: text.count("msg_1") > 3)
+
+
+def test_resume_in_a_browser(here: Callable[[str], str], publishing: None) -> None:
+    source = here("resume-browser").replace("console.log", "(e) => document.body.append(JSON.stringify(e))")
+    _in_chromium(f"<body><script type=module>{source}</script>", lambda text: text.count("msg_1") > 3)
