@@ -89,15 +89,15 @@ def _check_logs(gateways: list[GatewayProcess]) -> None:
 
 @pytest.fixture(scope="session")
 def shared_gateway(valkey: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """``shared_gateway(lane, **settings)`` -> the gateway over `valkey` with these settings, kept for the session."""
+    """``shared_gateway(lane, **settings)`` -> the gateway with these settings, by default over `valkey`, kept."""
     running: dict[str, GatewayProcess] = {}
     folder = tmp_path_factory.mktemp("gateways")
 
     def get(lane: Lane = "direct", **settings: Any) -> GatewayProcess:
         key = json.dumps([lane, settings], sort_keys=True)
         if key not in running:
-            gateway = GatewayProcess(valkey.url, folder / f"gateway{len(running)}.log", lane, **settings)
-            running[key] = gateway.start()
+            log = folder / f"gateway{len(running)}.log"
+            running[key] = GatewayProcess(**{"redis_url": valkey.url, "log": log, "lane": lane, **settings}).start()
         return running[key]
 
     yield get

@@ -102,8 +102,13 @@ class Cursor:
         items = self.read_window(limit, upto, size)
         if items is not None:
             return items
+        tail = self.reader.window.tail
         async with self._limit:
             entries, info = await self._pages.page(self.stream, self.position, min(limit, self._pace.count))
+        if info.last_id < tail:
+            # The end went back: a new life of the stream that the reader does not know of yet.
+            await self.reader.refresh()
+            return self.read_window(1) or []
         self._pace.saw(entries)
         gap = verdict(self.stream, self.position, info)
         if gap is None:

@@ -123,12 +123,12 @@ class Log:
     async def earliest(self, stream: str) -> Cursor:
         """Before the first entry that Redis still has."""
         reader = await self.reader(stream)
-        return self._cursor(reader, (await self._look(stream)).start)
+        return self._cursor(reader, (await self._look(reader)).start)
 
     async def at_time(self, stream: str, ms: int) -> tuple[Cursor, Gap | None]:
         """Before the first entry whose id is at or after Unix time `ms`; a time in the future is now."""
         reader = await self.reader(stream)
-        info = await self._look(stream)
+        info = await self._look(reader)
         position = min(before(EventId(ms << 64)), max(info.last_id, reader.window.tail))
         gap = verdict(stream, position, info) if position > ZERO and not info.lossless else None
         if gap is not None and gap.reason == "trimmed":
@@ -142,7 +142,7 @@ class Log:
         """
         reader = await self.reader(stream)
         try:
-            info = await self._look(stream)
+            info = await self._look(reader)
         except UNAVAILABLE:
             if reader.window.covers(position):
                 return self._cursor(reader, position), None
@@ -152,7 +152,7 @@ class Log:
             gap = None
         if gap is not None and gap.reason == "recreated":
             await reader.refresh()
-            gap = verdict(stream, position, await self._look(stream))
+            gap = verdict(stream, position, await self._look(reader))
         return self._cursor(reader, position if gap is None else gap.id), gap
 
     async def last(self, streams: list[str], n: int, wanted: Callable[[Event], bool] | None) -> list[Cursor]:
@@ -189,7 +189,19 @@ class Log:
     def _cursor(self, reader: Reader, position: EventId) -> Cursor:
         return Cursor(reader, self.store, self._replays, position, reader.window.epoch)
 
-    async def _look(self, stream: str) -> StreamInfo:
+    async def _look(self, reader: Reader) -> StreamInfo:
+        """The state of the stream, no older than what `reader` knows of it."""
+        tail = reader.window.tail
+        info = await self._shared_look(reader.stream)
+        if info.last_id < tail:
+            info = await self.store.info(reader.stream)
+        if info.last_id < tail:
+            # Recreated: let the reader find out, or the cursor would begin in a life that is over.
+            await reader.refresh()
+            info = await self.store.info(reader.stream)
+        return info
+
+    async def _shared_look(self, stream: str) -> StreamInfo:
         """XINFO STREAM, one at a time a stream: a storm of reconnects shares the answers."""
         task = self._looks.get(stream)
         if task is None:

@@ -68,6 +68,7 @@ class Reader:
         self._clock = clock
         self._jitter = jitter
         self._ordinal: int | None = None  # how many entries had ever been added when the tail entry was added
+        self._first: EventId | None = None  # the oldest entry that the stream had when it was looked at
         self._pace = Pace()
         self._ready = asyncio.Event()
         self._looked = asyncio.Event()
@@ -160,11 +161,14 @@ class Reader:
         entries = [entry for page in reversed(pages) for entry in page]
         window.reset(before(entries[0].id) if entries else tail, tail)
         window.extend(entries, tail)
-        self._ordinal = ordinal
+        self._ordinal, self._first = ordinal, info.first_id
 
     def _advance(self, entries: list[Entry], info: StreamInfo) -> None:
         tail = entries[-1].id if entries else self.window.tail
-        if info.last_id < tail or self._renumbered(entries, info):
+        another = info.last_id < tail or self._renumbered(entries, info) or self._older(info)
+        if info.first_id is not None:
+            self._first = info.first_id
+        if another:
             self._begin_new_life(info)
         elif entries:
             items: list[Item] = [*self._hole(entries, info), *entries]
@@ -198,6 +202,17 @@ class Reader:
         if self._ordinal is None or info.entries_added is None:
             return False
         return info.entries_added < self._ordinal + len(entries)
+
+    def _older(self, info: StreamInfo) -> bool:
+        """Whether the first entry is not what it can be: it only ever moves up, and stays in a stream that lost none.
+
+        Unless the end is the same: then a server came back without its last trim.
+        """
+        if self._first is None or info.first_id is None or info.first_id == self._first:
+            return False
+        if info.last_id == self.window.tail and info.entries_added == self._ordinal:
+            return False
+        return info.first_id < self._first or info.lossless
 
     def _begin_new_life(self, info: StreamInfo) -> None:
         # A replica that was promoted with its last entries missing is the same stream, a little shorter: going on at
