@@ -24,12 +24,12 @@ _NAMESPACE = uuid.UUID("0c4a2c0e-2f5e-5c0a-9b57-5d2a3d9f2c11")
 
 def native(event: Event) -> bytes:
     """``{"id","stream","channel","type","time","tenant"?,"data"}``, keys in this order, one line."""
-    id_, stream, type_, channel, tenant, time, data = event[:7]
+    id_, stream, type_, channel, tenant, _, data = event[:7]
     tenant_part = "" if tenant is None else f'"tenant":"{tenant}",'
     # Every text here passed gateway.events.rules: none can hold a character that JSON would have to escape.
     head = (
         f'{{"id":"{format_id(id_)}","stream":"{stream}","channel":"{channel}",'
-        f'"type":"{type_}","time":"{time}",{tenant_part}"data":'
+        f'"type":"{type_}","time":"{event.time}",{tenant_part}"data":'
     )
     return b"%b%b}" % (head.encode(), data)
 

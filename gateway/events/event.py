@@ -6,7 +6,7 @@ Both are tuples: made in one C call, immutable, valid from birth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -26,12 +26,17 @@ class Event(NamedTuple):
     type: str
     channel: str
     tenant: str | None
-    time: str
-    """RFC 3339, as the publisher spelled it; else the millisecond part of the id."""
+    stamp: str | None
+    """When it happened, as the publisher spelled it."""
     data: bytes
     """One line of JSON text, as the publisher spelled it."""
     webhook_url: str | None = None
     webhook_failover_url: str | None = None
+
+    @property
+    def time(self) -> str:
+        """RFC 3339: when it happened, by default the millisecond part of the id."""
+        return self.stamp or format_time(self.id >> 64)
 
 
 class Skipped(NamedTuple):
@@ -62,14 +67,14 @@ SKIP_REASONS = (
 
 
 @lru_cache(maxsize=8192)
-def _type(raw: bytes) -> tuple[str, str] | None:
-    """(type, default channel), or None when it breaks the rule."""
+def _type(raw: bytes) -> tuple[str, str, str | None] | None:
+    """(type, default channel, "reserved" or None), or None when it breaks the rule."""
     try:
         text = raw.decode("ascii")
         rules.check_type(text)
     except ValueError:
         return None
-    return text, text.partition(".")[0]
+    return text, text.partition(".")[0], "reserved" if rules.is_reserved_type(text) else None
 
 
 @lru_cache(maxsize=8192)
@@ -127,45 +132,47 @@ def read_data(raw: bytes) -> bytes | None:
 
 def read_entry(stream: str, raw_id: bytes, fields: Sequence[bytes]) -> Entry:
     """Decode one entry. `fields` is name, value, name, value, as Redis sends it; of a repeated name the last counts."""
-    event_id = read_id(raw_id)
     it = iter(fields)
-    get = dict(zip(it, it, strict=False)).get
-    raw_type = get(b"type")
-    raw_channel = get(b"channel")
-    raw_tenant = get(b"tenant")
-    raw_data = get(b"data")
-    raw_time = get(b"time")
+    entry = dict(zip(it, it, strict=False))
+    raw_type, raw_data = entry.get(b"type"), entry.get(b"data")
     typed = None if raw_type is None else _type(raw_type)
-    tenant = None if raw_tenant is None else _name(raw_tenant)
-    if typed is None:
-        channel = None if raw_channel is None else _name(raw_channel)
-        return Skipped(event_id, stream, "missing_type" if raw_type is None else "invalid_type", None, channel, tenant)
-    type_, channel = typed
-    reason: str | None = None
-    if raw_channel is not None:
-        channel = _name(raw_channel)
-        if channel is None:
-            reason = "invalid_channel"
-    if raw_tenant is not None and tenant is None:
-        reason = "invalid_tenant"
-    if raw_time is None:
-        time: str | None = format_time(event_id >> 64)
-    else:
-        time = _time(raw_time)
-        if time is None:
-            reason = "invalid_time"
     data = None if raw_data is None else read_data(raw_data)
-    if data is None:
-        reason = "missing_data" if raw_data is None else "invalid_data"
-    if type_.startswith("gateway."):
-        reason = "reserved"
-    webhook_url = webhook_failover_url = None
-    if b"webhook_url" in fields or b"webhook_failover_url" in fields:
-        raw_url, raw_failover = get(b"webhook_url"), get(b"webhook_failover_url")
-        webhook_url = None if raw_url is None else _url(raw_url)
-        webhook_failover_url = None if raw_failover is None else _url(raw_failover)
-        if (raw_url is not None and webhook_url is None) or (raw_failover is not None and webhook_failover_url is None):
-            reason = reason or "invalid_webhook_url"
-    if reason is not None or channel is None or time is None or data is None:
+    if len(entry) == 2 and typed is not None and data is not None and typed[2] is None:
+        return Event(read_id(raw_id), stream, typed[0], typed[1], None, None, data)
+    return _read_options(read_id(raw_id), stream, entry, typed, data)
+
+
+def _read_options(
+    event_id: EventId,
+    stream: str,
+    entry: Mapping[bytes, bytes],
+    typed: tuple[str, str, str | None] | None,
+    data: bytes | None,
+) -> Entry:
+    """The fields that not every event has. The reason of a skip is that of the last rule that is broken."""
+    raw_channel, raw_tenant, raw_stamp = entry.get(b"channel"), entry.get(b"tenant"), entry.get(b"time")
+    tenant = None if raw_tenant is None else _name(raw_tenant)
+    channel = None if raw_channel is None else _name(raw_channel)
+    if typed is None:
+        return Skipped(event_id, stream, "invalid_type" if b"type" in entry else "missing_type", None, channel, tenant)
+    type_, default_channel, reason = typed
+    stamp = None if raw_stamp is None else _time(raw_stamp)
+    urls = entry.get(b"webhook_url"), entry.get(b"webhook_failover_url")
+    webhook_url, failover_url = (None if raw is None else _url(raw) for raw in urls)
+    for broken, name in (
+        (
+            (urls[0] is None) != (webhook_url is None) or (urls[1] is None) != (failover_url is None),
+            "invalid_webhook_url",
+        ),
+        (raw_channel is not None and channel is None, "invalid_channel"),
+        (raw_tenant is not None and tenant is None, "invalid_tenant"),
+        (raw_stamp is not None and stamp is None, "invalid_time"),
+        (data is None, "invalid_data" if b"data" in entry else "missing_data"),
+    ):
+        if broken and reason != "reserved":
+            reason = name
+    if raw_channel is None:
+        channel = default_channel
+    if reason is not None or channel is None or data is None:
         return Skipped(event_id, stream, reason or "invalid_data", type_, channel, tenant)
-    return Event(event_id, stream, type_, channel, tenant, time, data, webhook_url, webhook_failover_url)
+    return Event(event_id, stream, type_, channel, tenant, stamp, data, webhook_url, failover_url)
