@@ -21,7 +21,7 @@ from gateway.access.limits import Limits, Rates
 from gateway.access.sessions import Sessions
 from gateway.access.tickets import Tickets
 from gateway.access.verifykey import GOOD_SECRET, VerifyKey, pem_key, secret_key
-from gateway.backend.connection import Redis, connect
+from gateway.backend.connection import UNAVAILABLE, Redis, connect
 from gateway.settings import Settings
 
 log = logging.getLogger("gateway.access")
@@ -99,7 +99,7 @@ def make_guard(settings: Settings, client: Redis, refused: Callable[[str], None]
 
 
 async def check_access(settings: Settings) -> bool:
-    """Whether everybody may come in. Raises `AccessError` when that would be strangers, `UNAVAILABLE` without Redis."""
+    """Whether everybody may come in. Raises `AccessError` when that would be strangers."""
     if settings.redis_url is None:
         raise ValueError("a Redis URL is needed: keys are kept there")
     configured = bool(_fixed_keys(settings)) or settings.jwt_jwks_url is not None
@@ -109,6 +109,8 @@ async def check_access(settings: Settings) -> bool:
         client = connect(settings.redis_url.get_secret_value(), name="gateway-access", timeout=5.0, connections=1)
         try:
             configured = await KeyStore(client, time.time, os.urandom).version() is not None
+        except UNAVAILABLE as error:
+            raise AccessError(f"cannot learn from Redis whether there are keys: {error}") from None
         finally:
             await client.aclose()
     if configured or settings.insecure or is_loopback(settings.host):

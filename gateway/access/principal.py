@@ -168,7 +168,10 @@ def make_principal(id_: str, scopes: Iterable[str], rights: Mapping[str, Any], *
     if tenant is not None:
         if not isinstance(tenant, str):
             raise ValueError("tenant must be a string")
-        rules.check_name(tenant)
+        try:
+            rules.check_name(tenant)
+        except ValueError as error:
+            raise ValueError(f"tenant: {error}") from None
     return Principal(
         id_,
         frozenset(scopes) & frozenset(SCOPES),

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "gateway.cli.serve",
     "publish": "gateway.cli.publish",
     "tail": "gateway.cli.tail",
+    "keys": "gateway.cli.keys",
     "config": "gateway.cli.config",
     "doctor": "gateway.cli.doctor",
 }

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import signal
-import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -19,34 +17,13 @@ from gateway.backend.inspection import RedisProblem, inspect
 from gateway.cli import banner, console
 from gateway.cli.demo import Demo
 from gateway.cli.flags import with_settings
+from gateway.guard import AccessError, check_access
 from gateway.server import is_port_taken
 from gateway.server import serve as run_server
 from gateway.settings import Settings
 from gateway.telemetry import configure_logging
 
 app = typer.Typer()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        pass
-    try:
-        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-    except OSError:
-        return False
-    return bool(addresses) and all(ipaddress.ip_address(address).is_loopback for address in addresses)
-
-
-def _check_access(settings: Settings) -> str:
-    """Open on loopback, and elsewhere only when asked for (CONTRACT section 6); the warning to give."""
-    if not settings.insecure and not _is_loopback(settings.host):
-        console.fail(
-            f"refusing to serve {settings.host} without access control: anyone could subscribe and publish; "
-            "configure keys or JWT, listen on 127.0.0.1, or give --insecure"
-        )
-    return f"no access is configured: whoever reaches {settings.host} may subscribe and publish"
 
 
 class _Source(NamedTuple):
@@ -90,20 +67,24 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _serve(settings: Settings, warning: str) -> int:
+def _serve(settings: Settings) -> int:
     with _redis(settings) as source:
+        settings = settings.model_copy(update={"redis_url": SecretStr(source.url)})
+        warnings = list(source.warnings)
+        if asyncio.run(check_access(settings)):
+            warnings.insert(0, f"no access is configured: whoever reaches {settings.host} may subscribe and publish")
         demo = Demo(source.url, settings.streams[0], settings.demo_rate) if settings.demo else None
 
         def started(base: str) -> None:
             sampled = f"{settings.demo_rate:g} events a second on {settings.streams[0]}" if demo else None
             banner.show(base, source.url, source.about, settings.streams, sampled)
-            for text in (warning, *source.warnings):
+            for text in warnings:
                 console.warn(text)
             if demo:
                 demo.start()
 
         try:
-            return run_server(settings.model_copy(update={"redis_url": SecretStr(source.url)}), on_started=started)
+            return run_server(settings, on_started=started)
         finally:
             if demo:
                 demo.stop()
@@ -121,12 +102,11 @@ def serve(settings: Settings) -> None:
     """Serve events, the API and the dashboard; without a Redis URL with a Valkey of its own."""
     configure_logging(settings.log_level, settings.log_json)
     signal.signal(signal.SIGTERM, _stop)
-    warning = _check_access(settings)
     try:
-        code = _serve(settings, warning)
+        code = _serve(settings)
     except KeyboardInterrupt:
         code = 0
-    except (EmbeddedError, RedisProblem) as error:
+    except (EmbeddedError, RedisProblem, AccessError) as error:
         console.fail(str(error))
     except OSError as error:
         console.fail(_cannot_listen(settings, error))
