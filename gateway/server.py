@@ -51,7 +51,10 @@ class Protocol(HttpToolsProtocol):
     """
 
     request_timeout = 10.0
+    max_header_bytes = 32 << 10
     _head_deadline: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    _head_too_large = False
     _listener: Listener | None = None
 
     def take_over(self, listener: Listener) -> None:
@@ -96,8 +99,30 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, transport))
         self._head_deadline = self.loop.call_later(self.request_timeout, self._abandon)
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes came. A head that does not end is not collected for ever (httptools has no limit)."""
+        super().data_received(data)
+        if self._head_deadline is not None and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > self.max_header_bytes:
+                self._head_too_large = True
+                self.send_400_response("")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, or too large a one."""
+        if not self._head_too_large:
+            super().send_400_response(msg)
+        elif not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            )
+            self.transport.close()
+
     def on_headers_complete(self) -> None:
         """The head is here: stop the clock."""
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.max_header_bytes:
+            self._head_too_large = True
+            raise ValueError("the head is too large")  # ends the parsing; `send_400_response` follows
         self._stop_clock()
         super().on_headers_complete()
 
@@ -105,6 +130,7 @@ class Protocol(HttpToolsProtocol):
         """The head of another request on this connection has begun."""
         super().on_message_begin()
         self.scope["extensions"] = {EXTENSION: cast(Any, self)}
+        self._head_bytes = 0
         if self._head_deadline is None:
             self._head_deadline = self.loop.call_later(self.request_timeout, self._abandon)
 
@@ -185,7 +211,11 @@ def serve(settings: Settings, *, on_started: Callable[[str], None] | None = None
     gateway: Gateway = app.state.gateway
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     options: dict[str, Any] = {
-        "http": type("ServedProtocol", (Protocol,), {"request_timeout": settings.request_timeout}),
+        "http": type(
+            "ServedProtocol",
+            (Protocol,),
+            {"request_timeout": settings.request_timeout, "max_header_bytes": settings.max_header_bytes},
+        ),
         "ws": "none",
         "lifespan": "on",
         "log_config": None,

@@ -23,7 +23,9 @@ from gateway.cli.flags import Only, with_settings
 from gateway.events.event import format_time
 from gateway.settings import Settings, masked_url, parse_duration
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="API keys: who may subscribe, publish and configure.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="API keys: who may subscribe, publish and configure."
+)
 T = TypeVar("T")
 
 _ID = re.compile(r"key_[0-9a-f]{16}\Z")
