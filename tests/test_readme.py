@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,44 @@ from tests.support.readme import PARTS, README, renewed, snippet
 from tests.support.redisserver import RedisServer
 from tests.support.wait import wait_until_sync
 
-PAGE = "http://127.0.0.1:1/"
 _FIELDS = {"type": "sms.delivered", "data": '{"id":"msg_1"}'}
 
 
+class Page(ThreadingHTTPServer):
+    """A web server with one page: `html`. A page made up in the browser would not be let near loopback."""
+
+    html = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _PageHandler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Page)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(self.server.html.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture(scope="module")
-def gateway(shared_gateway: Start) -> GatewayProcess:
-    return shared_gateway("direct", cors_origins=[PAGE.rstrip("/")])
+def web() -> Iterator[Page]:
+    with Page(("127.0.0.1", 0), _PageHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def gateway(shared_gateway: Start, web: Page) -> GatewayProcess:
+    return shared_gateway("direct", cors_origins=[web.url])
 
 
 @pytest.fixture
@@ -194,23 +226,23 @@ def test_a_page(here: Callable[[str], str], gateway: GatewayProcess, valkey: Red
     assert set(page) == {"events", "next", "gap"}
 
 
-def _in_chromium(html: str, enough: Callable[[str], bool]) -> None:
+def _in_chromium(web: Page, html: str, enough: Callable[[str], bool]) -> None:
     from playwright.sync_api import sync_playwright
 
     chromium = _program("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
-        page.route(PAGE, lambda route: route.fulfill(body=html, content_type="text/html"))
-        page.goto(PAGE)
+        web.html = html
+        page.goto(web.url)
         wait_until_sync(lambda: enough(page.locator("body").inner_text()), "events on the page")
         browser.close()
 
 
-def test_subscribe_in_a_browser(here: Callable[[str], str], publishing: None) -> None:
-    _in_chromium(f"<body>{here('subscribe-browser')}", lambda text: text.count("msg_1") > 3)
+def test_subscribe_in_a_browser(here: Callable[[str], str], web: Page, publishing: None) -> None:
+    _in_chromium(web, f"<body>{here('subscribe-browser')}", lambda text: text.count("msg_1") > 3)
 
 
-def test_resume_in_a_browser(here: Callable[[str], str], publishing: None) -> None:
+def test_resume_in_a_browser(here: Callable[[str], str], web: Page, publishing: None) -> None:
     source = here("resume-browser").replace("console.log", "(e) => document.body.append(JSON.stringify(e))")
-    _in_chromium(f"<body><script type=module>{source}</script>", lambda text: text.count("msg_1") > 3)
+    _in_chromium(web, f"<body><script type=module>{source}</script>", lambda text: text.count("msg_1") > 3)
