@@ -112,9 +112,9 @@ class Gateway:
             await asyncio.sleep(10)
             await self.log.reap()
 
-    async def drain(self) -> None:
-        """End all subscriptions, spread over the drain time."""
-        await self.hub.drain(self.settings.drain_seconds)
+    async def drain(self, at_once: bool) -> None:
+        """End all subscriptions, spread over the drain time unless `at_once`."""
+        await self.hub.drain(0.0 if at_once else self.settings.drain_seconds)
 
 
 def create_app(settings: Settings) -> Starlette:

@@ -159,12 +159,12 @@ class Server(uvicorn.Server):
     """Ends streams before uvicorn waits for them; a second signal leaves at once."""
 
     def __init__(
-        self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], started: Callable[[], None]
+        self, config: uvicorn.Config, drain: Callable[[bool], Awaitable[None]], started: Callable[[], None]
     ) -> None:
         super().__init__(config)
         self._drain = drain
         self._on_started = started
-        self._left_at_once = asyncio.Event()
+        self._at_once = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
@@ -173,17 +173,17 @@ class Server(uvicorn.Server):
             self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drain. Second, or Ctrl-C: leave."""
-        if self.should_exit or sig == signal.SIGINT:
-            self.force_exit = True
+        """SIGTERM: drain. Ctrl-C: drain in no time. Another signal: leave."""
+        self.force_exit = self.should_exit
         self.should_exit = True
+        self._at_once = sig == signal.SIGINT
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then uvicorn's own shutdown."""
         for server in self.servers:
             server.close()
         if not self.force_exit:
-            drain = asyncio.ensure_future(self._drain())
+            drain = asyncio.ensure_future(self._drain(self._at_once))
             while not drain.done() and not self.force_exit:
                 await asyncio.wait([drain], timeout=0.1)
             drain.cancel()

@@ -53,10 +53,11 @@ class Hub:
         self._wires = Wires()
         self._timing = timing
         self._meter = meter
-        self._write_timeout = write_timeout
+        self.write_timeout = write_timeout
         self._max_age = max_age
         self._sleep = sleep
         self._subscribers: set[Subscriber] = set()
+        self._ages: dict[Subscriber, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lane = LiveLane(timing, meter, self._catch_up_later)
 
@@ -94,7 +95,7 @@ class Hub:
     async def open(self, request: EventsRequest) -> Subscriber:
         """A subscriber standing where `request` starts; `enter` it when its response begins."""
         cursors, gaps = await self.locate(request)
-        if not all(cursor.at_tail for cursor in cursors):
+        if request.start != "latest" and not all(cursor.at_tail for cursor in cursors):
             from_memory = all(cursor.reader.window.covers(cursor.position) for cursor in cursors)
             self._meter.replay("window" if from_memory else "redis")
         assert request.accept != "json"
@@ -109,7 +110,8 @@ class Hub:
         if self._max_age:
             # 80 to 100 %, so that connections made together do not all come back together.
             age = self._max_age * (0.8 + 0.2 * self._timing.jitter())
-            asyncio.get_running_loop().call_later(age, subscriber.end, MAX_AGE)
+            loop = asyncio.get_running_loop()
+            self._ages[subscriber] = loop.call_later(age, subscriber.end, MAX_AGE)
         if self.draining:
             subscriber.end(DRAIN)
 
@@ -117,6 +119,8 @@ class Hub:
         """Forget a subscription whose response is over."""
         if subscriber in self._subscribers:
             self._subscribers.discard(subscriber)
+            if self._max_age:
+                self._ages.pop(subscriber).cancel()
             self._meter.closed(subscriber.key.wire.representation, ending.reason)
             if subscriber.on_close is not None:
                 subscriber.on_close()
@@ -135,16 +139,22 @@ class Hub:
         else:
             self._catch_up_later(subscriber)
 
-    async def drain(self, seconds: float) -> None:
-        """End each subscription at a random moment of the next `seconds`: they shall not come back all at once."""
+    async def drain(self, seconds: float, grace: float = 3.0) -> None:
+        """End each subscription at a random moment of the next `seconds`: they shall not come back all at once.
+
+        Those whose client takes nothing are cut off `grace` seconds later; they resume by their last id.
+        """
         self.draining = True
         loop = asyncio.get_running_loop()
         for subscriber in tuple(self._subscribers):
             loop.call_later(seconds * self._timing.jitter(), subscriber.end, DRAIN)
-        if self._subscribers:
-            await self._sleep(seconds)
-        while self._subscribers:
-            await self._sleep(0.01)
+        left = seconds + grace
+        while self._subscribers and left > 0:
+            await self._sleep(0.05)
+            left -= 0.05
+        for subscriber in tuple(self._subscribers):
+            if subscriber.connection is not None:
+                subscriber.connection.abort()
 
     async def stop(self) -> None:
         """Drop everything."""
@@ -213,7 +223,7 @@ class Hub:
         connection.write(chunk(block))
         left = connection.buffered()
         while subscriber.paused and not subscriber.lost:
-            await subscriber.wait(self._write_timeout)
+            await subscriber.wait(self.write_timeout)
             if not subscriber.paused or subscriber.lost:
                 return
             if connection.buffered() >= left:

@@ -18,7 +18,7 @@ from gateway.errors import Problem, unavailable
 from gateway.sse.ending import EXPIRED, NARROWED, REVOKED, Ending
 from gateway.sse.hub import Hub, position_of
 from gateway.sse.page import read_page
-from gateway.sse.request import EventsRequest, parse_request
+from gateway.sse.request import AtTime, EventsRequest, parse_request
 from gateway.sse.response import StreamResponse
 from gateway.sse.subscriber import Subscriber
 from gateway.stream.cursor import Cursor
@@ -31,9 +31,11 @@ _ENDINGS: Mapping[Reason, Ending] = {"expired": EXPIRED, "revoked": REVOKED, "na
 def event_routes(hub: Hub, gate: Gate, now: Callable[[], float] = time.time) -> list[Route]:
     """The route, over `hub`, for whom `gate` lets in; `now` is Unix time in seconds."""
 
+    reader = _Reader(hub.log.default_stream, now)
+
     async def get_events(request: Request) -> Response:
         caller = await gate.require(request, "subscribe")
-        wanted = _read(request, hub, now)
+        wanted = reader.read(request)
         if hub.draining and wanted.accept != "json":
             raise unavailable("this process is shutting down", retry_after=3)
         session = gate.admit(caller, request, wanted.filter, wanted.streams)
@@ -43,7 +45,7 @@ def event_routes(hub: Hub, gate: Gate, now: Callable[[], float] = time.time) -> 
             if narrowed.accept == "json":
                 return await _page(hub, narrowed, session, head=request.method == "HEAD")
             subscriber = await _open(hub, narrowed, session)
-            return StreamResponse(subscriber, hub)
+            return StreamResponse(subscriber, hub, hub.write_timeout)
         except NotServed as error:
             raise Problem(404, f"stream {error} is not served here") from None
         except NotReady as error:
@@ -57,20 +59,38 @@ def event_routes(hub: Hub, gate: Gate, now: Callable[[], float] = time.time) -> 
     return [Route("/api/events", get_events, methods=["GET"], name="subscribe")]
 
 
-def _read(request: Request, hub: Hub, now: Callable[[], float]) -> EventsRequest:
-    try:
-        query = parse_qsl(
-            request.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS
+class _Reader:
+    """Parses requests, remembering those without a clock in them: clients that come back in a storm ask the same."""
+
+    _MOST = 1024
+
+    def __init__(self, default_stream: str, now: Callable[[], float]) -> None:
+        self._default_stream = default_stream
+        self._now = now
+        self._known: dict[tuple[bytes, str, str], EventsRequest] = {}
+
+    def read(self, request: Request) -> EventsRequest:
+        """What is asked for. Raises `Problem`."""
+        headers = request.headers
+        query: bytes = request.scope["query_string"]
+        key = (query, headers.get("accept", ""), headers.get("last-event-id", ""))
+        wanted = self._known.get(key)
+        if wanted is None:
+            wanted = self._parse(*key)
+            if not isinstance(wanted.start, AtTime) and len(query) < 1024:
+                if len(self._known) >= self._MOST:
+                    self._known.clear()
+                self._known[key] = wanted
+        return wanted
+
+    def _parse(self, query: bytes, accept: str, last_event_id: str) -> EventsRequest:
+        try:
+            pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+        except ValueError:
+            raise Problem(400, f"more than {_MAX_PARAMETERS} query parameters") from None
+        return parse_request(
+            pairs, accept=accept, last_event_id=last_event_id, default_stream=self._default_stream, now=self._now
         )
-    except ValueError:
-        raise Problem(400, f"more than {_MAX_PARAMETERS} query parameters") from None
-    return parse_request(
-        query,
-        accept=request.headers.get("accept", ""),
-        last_event_id=request.headers.get("last-event-id", ""),
-        default_stream=hub.log.default_stream,
-        now=now,
-    )
 
 
 async def _open(hub: Hub, wanted: EventsRequest, session: Session) -> Subscriber:

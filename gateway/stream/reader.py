@@ -90,6 +90,8 @@ class Reader:
 
     async def ready(self, timeout: float) -> bool:
         """Wait until the window is warm, at most `timeout` seconds."""
+        if self._ready.is_set():
+            return True
         try:
             await asyncio.wait_for(self._ready.wait(), timeout)
         except TimeoutError:
