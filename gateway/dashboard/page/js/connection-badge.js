@@ -42,7 +42,7 @@ export class ConnectionBadge {
     // Only said while there is trouble: a gateway on this machine can be reached without any network.
     if (name === "reconnecting" && !navigator.onLine) return "Offline";
     if (name === "reconnecting" && retryAt !== undefined) {
-      return `Reconnecting in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s`;
+      return `Retry in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s`;
     }
     return WORDS[name];
   }
