@@ -255,7 +255,7 @@ async def test_trimmed_ahead_of_a_listener(served: GatewayProcess, log: redis.Re
             log.xtrim(stream, maxlen=2, approximate=False)
         finally:
             served.child.signal(signal.SIGCONT)
-        await wait_until(lambda: ids(opened)[-1:] == ["11-0"], f"the last one, after {opened.messages}")
+        await wait_until(lambda: ids(opened)[-1:] == ["11-0"], lambda: f"the last one, after {opened.messages}")
         # The read that was under way when the process was held may have brought the first one.
         assert ids(opened) in (["10-0", "11-0"], ["2-0", "10-0", "11-0"])
         assert opened.names[-3:] == ["gateway.gap", "a.b", "a.b"]

@@ -80,7 +80,8 @@ class EventStream(asyncio.Protocol):
     async def told(self, name: str, count: int = 1, patience: float = PATIENCE) -> dict[str, Any]:
         """Wait for control event `name` (without ``gateway.``) to come `count` times; answer the data of the last."""
         full = "gateway." + name
-        await wait_until(lambda: self.names.count(full) >= count, f"{count} {full} in {self.names[-20:]}", patience)
+        seen = lambda: f"{count} {full} in {self.names[-20:]}"  # noqa: E731
+        await wait_until(lambda: self.names.count(full) >= count, seen, patience)
         data: dict[str, Any] = json.loads([message.data for message in self.messages if message.type == full][-1])
         return data
 

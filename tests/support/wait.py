@@ -14,11 +14,16 @@ PATIENCE = 20.0
 _STEP = 0.005
 
 
-def _complaint(what: str, patience: float) -> AssertionError:
-    return AssertionError(f"not true after {patience:g} s: {what or 'the condition'}")
+What = str | Callable[[], str]
+"""What is waited for, or a function that says how far it got."""
 
 
-async def wait_until(predicate: Callable[[], T | Awaitable[T]], what: str = "", patience: float = PATIENCE) -> T:
+def _complaint(what: What, patience: float) -> AssertionError:
+    said = what() if callable(what) else what
+    return AssertionError(f"not true after {patience:g} s: {said or 'the condition'}")
+
+
+async def wait_until(predicate: Callable[[], T | Awaitable[T]], what: What = "", patience: float = PATIENCE) -> T:
     """Wait until `predicate` (plain or async) answers something true; answer that. Raises `AssertionError`."""
     until = time.monotonic() + patience
     while True:
@@ -31,7 +36,7 @@ async def wait_until(predicate: Callable[[], T | Awaitable[T]], what: str = "", 
         await asyncio.sleep(_STEP)
 
 
-def wait_until_sync(predicate: Callable[[], T], what: str = "", patience: float = PATIENCE) -> T:
+def wait_until_sync(predicate: Callable[[], T], what: What = "", patience: float = PATIENCE) -> T:
     """The same without an event loop."""
     until = time.monotonic() + patience
     while not (value := predicate()):
