@@ -150,6 +150,8 @@ def create_app(settings: Settings) -> Starlette:
         },
         lifespan=lifespan,
     )
+    # A redirect would name the host that the request claims: 404 is the safer answer to a slash too many.
+    app.router.redirect_slashes = False
     app.state.gateway = gateway
     return app
 
@@ -170,7 +172,8 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not possible here"}
+    path = request.scope["path"]
+    detail = {404: f"there is nothing at {path[:200]}", 405: f"{request.method} is not possible here"}
     headers = dict(error.headers or {})
     if error.status_code == 405:
         # Starlette names the methods of the first route of this path; RFC 9110 wants those of the resource.

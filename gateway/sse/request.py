@@ -110,7 +110,8 @@ def parse_request(
     chosen = negotiate(accept)
     lists, singles = _collect(query)
     streams = _streams(lists["stream"], default_stream)
-    resume = _resume(last_event_id, singles, streams)
+    # The HTTP parser leaves blanks after a value, which are no part of it (RFC 9110, section 5.5).
+    resume = _resume(last_event_id.strip(" \t"), singles, streams)
     start = _start(singles, streams, chosen, now)
     if "limit" in singles and chosen != "json":
         raise bad_request("limit", "is for pages only: send Accept: application/json")

@@ -8,6 +8,8 @@ import pytest
 
 from tests.e2e.support.broker import Broker
 from tests.e2e.support.gateway import GatewayProcess
+from tests.e2e.support.wire import subscribed
+from tests.support.wait import wait_until_sync
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +28,22 @@ def gateway(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     process = GatewayProcess(folder, broker.url, probed=True, **settings)
     yield process
     process.close()
+
+
+@pytest.fixture(scope="module")
+def unharmed(gateway: GatewayProcess) -> Iterator[None]:
+    """After the module the process holds the tasks, connections and subscribers that it held before it."""
+    with subscribed(gateway.port) as (wire, _head):
+        wire.chunk()
+    wait_until_sync(lambda: not gateway.holding().subscribers, "no subscriber")
+    before = gateway.holding()
+    yield
+
+    def same() -> bool:
+        now = gateway.holding()
+        return (now.tasks, now.connections, now.subscribers) == (before.tasks, before.connections, before.subscribers)
+
+    try:
+        wait_until_sync(same)
+    except AssertionError:
+        raise AssertionError(f"before {before}, after {gateway.holding()}") from None
