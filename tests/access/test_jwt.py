@@ -88,7 +88,7 @@ async def test_every_key_type_under_every_other_name() -> None:
         for other in SIGNERS.values():
             if other is not signer:
                 await refused(signer.sign(CLAIMS), pem_key(other.pem), secret_key(SECRET))
-                head, body, signature = signer.sign(CLAIMS).split(".")
+                _, body, signature = signer.sign(CLAIMS).split(".")
                 renamed = forge({"alg": other.algorithm}, CLAIMS).split(".")[0]
                 await refused(f"{renamed}.{body}.{signature}", pem_key(other.pem), pem_key(signer.pem))
 
