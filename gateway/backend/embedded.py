@@ -26,7 +26,7 @@ from gateway.backend.valkey import Answer, PortTaken, ValkeyProcess, ask
 
 DEFAULT_PORT = 6399
 _STEADY = 10.0
-_LONGEST_PAUSE = 5.0
+_LONGEST_PAUSE = 2.0
 # Below the ranges from which kernels choose ports for outgoing connections (Linux from 32768, macOS from 49152): a
 # client that dials a dead port inside that range can end up connected to itself, and the restarted server cannot bind.
 _FREE_PORTS = range(20_000, 32_000)

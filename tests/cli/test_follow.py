@@ -114,6 +114,13 @@ async def test_cut_before_the_first_event_it_resumes_where_the_response_began(se
         assert server.requests[1].headers["Last-Event-ID"] == "5-0"
 
 
+async def test_an_event_without_an_id_does_not_forget_the_position(session: aiohttp.ClientSession) -> None:
+    scripts = [_stream(b"data: 1\nid: 1-0\n\n"), _stream(b"data: 2\n\n"), _stream(b"data: 3\nid: 3-0\n\n")]
+    async with _Server(*scripts) as server:
+        assert await _Following(server, session).take(3) == ["1", "2", "3"]
+        assert [request.headers.get("Last-Event-ID") for request in server.requests] == [None, "1-0", "1-0"]
+
+
 async def test_proxies_errors_are_waited_out_with_growing_pauses(session: aiohttp.ClientSession) -> None:
     opening = _stream(b"retry: 100\ndata: 1\nid: 1-0\n\n")
     errors = [_answer(502), _answer(503, **{"Retry-After": "2"}), _answer(429), _answer(500)]
