@@ -92,6 +92,7 @@ class View:
         """Script errors, breaches of the policy and requests to elsewhere, which no test expects."""
         foreign = [url for url in self.requests if not url.startswith((self.origin, "data:"))]
         found = [*self.errors, *self.violations, *foreign]
+        self.page.unroute_all(behavior="ignoreErrors")
         self.context.close()
         return found
 
