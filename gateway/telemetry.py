@@ -29,6 +29,7 @@ class Telemetry:
         self.registry = registry = CollectorRegistry()
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         self.connections = gauge("gateway_connections", "Open subscriptions", ["representation"])
+        self._open = {name: self.connections.labels(name) for name in ("sse", "ndjson")}
         self.connections_closed = counter(
             "gateway_connections_closed", "Subscriptions that ended, by reason", ["reason"]
         )
@@ -73,11 +74,11 @@ class Telemetry:
 
     def opened(self, representation: str) -> None:
         """A subscription began."""
-        self.connections.labels(representation).inc()
+        self._open[representation].inc()
 
     def closed(self, representation: str, reason: str) -> None:
         """A subscription ended."""
-        self.connections.labels(representation).dec()
+        self._open[representation].dec()
         self.connections_closed.labels(reason).inc()
 
     def wrote(self, events: int, size: int, *, replay: bool) -> None:

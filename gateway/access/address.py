@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 _IPV6_PREFIX: Final = 64
@@ -41,6 +42,7 @@ class Addresses:
             current = hops.pop()
 
 
+@lru_cache(maxsize=4096)
 def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     # Some proxies append the port: 203.0.113.7:1234, [2001:db8::1]:1234.
     if text.startswith("["):

@@ -10,6 +10,7 @@ import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -238,6 +239,7 @@ class Gate:
         self.sessions.reconsider(self.holder)
 
 
+@lru_cache(maxsize=1024)
 def _is_private_name(host: str) -> bool:
     """An address, a name without dots, or one that public DNS cannot hold. No host at all is no browser."""
     if host.startswith("["):

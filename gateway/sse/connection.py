@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 EXTENSION = "gateway.connection"
@@ -36,8 +37,17 @@ class Connection(Protocol):
     def take_over(self, listener: Listener) -> None:
         """From here on the body is ours, also after the ASGI application has returned."""
 
+    def cork(self) -> None:
+        """Collect what is written, the response's head too, until `uncork`."""
+
+    def uncork(self) -> None:
+        """Hand over what was collected, in one write."""
+
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport; never waits."""
+
+    def writer(self) -> Callable[[bytes], None]:
+        """`write` without the cork, as fast as can be."""
 
     def buffered(self) -> int:
         """Bytes that the kernel has not taken yet."""

@@ -128,7 +128,7 @@ class Hub:
     def adopt(self, subscriber: Subscriber, connection: Connection) -> None:
         """Serve `subscriber` over `connection`, whose response head is sent, until it ends. Returns at once."""
         subscriber.connection = connection
-        subscriber.write = connection.write
+        subscriber.write = connection.writer()
         subscriber.on_leave = self._gone
         subscriber.on_end = self._end
         self.enter(subscriber)
@@ -165,8 +165,8 @@ class Hub:
 
     def _arrive(self, subscriber: Subscriber) -> None:
         block = subscriber.arrive()
-        if block and subscriber.write is not None:
-            subscriber.write(chunk(block))
+        if block and subscriber.connection is not None:
+            subscriber.connection.write(chunk(block))
         self._lane.join(subscriber)
 
     def _end(self, subscriber: Subscriber) -> None:

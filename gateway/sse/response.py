@@ -46,8 +46,12 @@ class StreamResponse(Response):
         if connection is None or scope["method"] == "HEAD":
             await self._stream(scope, receive, send)
         else:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            self._hub.adopt(self._subscriber, connection)
+            connection.cork()
+            try:
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                self._hub.adopt(self._subscriber, connection)
+            finally:
+                connection.uncork()
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = _Pulled(pull(self._subscriber), self.raw_headers, self._write_timeout)
