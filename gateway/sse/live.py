@@ -231,17 +231,17 @@ class LiveLane:
 
     def _renderer(self, live: LiveStream, cohort: Cohort) -> Callable[[int, Event], bytes]:
         """(offset in the slice, event) -> block."""
-        wire, index, window = cohort.key.wire, live.cursor.index, live.cursor.reader.window
+        wire, index, source = cohort.key.wire, live.cursor.index, live.cursor.source
         if len(cohort.key.streams) == 1:
             if index is None:
                 return lambda at, event: wire.block(event)
-            blocks = wire.blocks(window)
+            blocks = wire.blocks(source)
             return lambda at, event: blocks.one(index + at, event)
         position = self.position(cohort.key.streams)
 
         def render(at: int, event: Event) -> bytes:
             position[live.name] = event.id
-            body = wire.body(event) if index is None else wire.bodies(window).one(index + at, event)
+            body = wire.body(event) if index is None else wire.bodies(source).one(index + at, event)
             return wire.identify(body, format_position(position))
 
         return render

@@ -219,7 +219,7 @@ class Subscriber:
     def _encode(self, cursor: Cursor, items: Sequence[Item]) -> bytes:
         accepts = predicate(self.key.filter)
         if accepts is None and cursor.index is not None and len(self.cursors) == 1:
-            blocks = self.key.wire.blocks(cursor.reader.window).run(cursor.index, items)
+            blocks = self.key.wire.blocks(cursor.source).run(cursor.index, items)
             if blocks is not None:
                 return self._encoded(blocks, len(blocks), len(items), len(items) - 1)
         identify = identifier(cursor, self.cursors)
@@ -252,16 +252,16 @@ class Subscriber:
         return block
 
     def _renderer(self, cursor: Cursor, identify: Callable[[int], str]) -> Callable[[int, Event], bytes]:
-        """(offset in the batch, event) -> block. What comes from the window is rendered once for all."""
-        wire, index, window = self.key.wire, cursor.index, cursor.reader.window
+        """(offset in the batch, event) -> block. What many read is rendered once for all."""
+        wire, index = self.key.wire, cursor.index
         if len(self.cursors) == 1:
             if index is None:
                 return lambda at, event: wire.block(event)
-            blocks = wire.blocks(window)
+            blocks = wire.blocks(cursor.source)
             return lambda at, event: blocks.one(index + at, event)
         if index is None:
             return lambda at, event: wire.identify(wire.body(event), identify(event.id))
-        bodies = wire.bodies(window)
+        bodies = wire.bodies(cursor.source)
         return lambda at, event: wire.identify(bodies.one(index + at, event), identify(event.id))
 
     def _tell_gap(self, gap: Gap, position: str) -> bytes:

@@ -5,49 +5,39 @@ This is how everything leaves the log: a live tail, a replay, a page of history,
 
 from __future__ import annotations
 
-import asyncio
-from typing import Protocol
-
 from gateway.events.event import Entry
 from gateway.events.position import EventId
-from gateway.stream.gap import Gap, StreamInfo, verdict
+from gateway.stream.gap import Gap, verdict
 from gateway.stream.pace import Pace
+from gateway.stream.pages import Page, SharedPages
 from gateway.stream.reader import Reader
-from gateway.stream.window import Item
+from gateway.stream.window import Item, Window
 
 _BYTES = 1 << 18
 
 
-class Pages(Protocol):
-    """Where older entries come from: `gateway.stream.store.Store`."""
-
-    async def page(self, stream: str, after: EventId, count: int) -> tuple[list[Entry], StreamInfo]: ...
-
-
 class Cursor:
-    """Reads the stream of `reader` from `position` (exclusive) on.
+    """Reads the stream of `reader` from `position` (exclusive) on; what the window lacks comes from `pages`."""
 
-    `limit` is shared by all cursors of a process: how many may read from Redis at the same time.
-    """
-
-    def __init__(self, reader: Reader, pages: Pages, limit: asyncio.Semaphore, position: EventId, epoch: int) -> None:
+    def __init__(self, reader: Reader, pages: SharedPages, position: EventId, epoch: int) -> None:
         self.reader = reader
         self.position = position
+        self.source: Window | Page = reader.window
+        """Where the items read last lie."""
         self.index: int | None = None
-        """Of the first item read last, in the window; None when they came from Redis."""
+        """Of the first of them, in `source`; None when they lie nowhere."""
         self._epoch = epoch
         self._pages = pages
-        self._limit = limit
         self._pace = Pace()
 
     def fork_at_tail(self) -> Cursor:
         """Another cursor of the stream, at the tail of its window."""
         window = self.reader.window
-        return Cursor(self.reader, self._pages, self._limit, window.tail, window.epoch)
+        return Cursor(self.reader, self._pages, window.tail, window.epoch)
 
     def fork_at(self, position: EventId) -> Cursor:
         """Another cursor of the stream, at `position` in the life of the stream in which this one is."""
-        return Cursor(self.reader, self._pages, self._limit, position, self._epoch)
+        return Cursor(self.reader, self._pages, position, self._epoch)
 
     def stands_with(self, other: Cursor) -> bool:
         """Whether both are at the same place in the same life of the stream."""
@@ -74,7 +64,7 @@ class Cursor:
         position moved past it.
         """
         window = self.reader.window
-        self.index = None
+        self.source, self.index = window, None
         if self._epoch != window.epoch:
             gap = Gap(self.reader.born, self.stream, self.position, "recreated")
             self.position, self._epoch = gap.id, window.epoch
@@ -103,18 +93,19 @@ class Cursor:
         if items is not None:
             return items
         tail = self.reader.window.tail
-        async with self._limit:
-            entries, info = await self._pages.page(self.stream, self.position, min(limit, self._pace.count))
-        if info.last_id < tail:
+        part = await self._pages.page(self.stream, self.position, min(limit, self._pace.count))
+        if part.fresh and part.page.info.last_id < tail:
             # The end went back: a new life of the stream that the reader does not know of yet.
             await self.reader.refresh()
             return self.read_window(1) or []
+        entries = part.entries
         self._pace.saw(entries)
-        gap = verdict(self.stream, self.position, info)
-        if gap is None:
-            self.position = entries[-1].id if entries else max(self.position, self.reader.window.floor)
-            return self._cut(list(entries), upto)
-        return await self._fall(gap, entries)
+        gap = verdict(self.stream, self.position, part.page.info)
+        if gap is not None:
+            return await self._fall(gap, entries)
+        self.source, self.index = part.page, part.at
+        self.position = entries[-1].id if entries else max(self.position, self.reader.window.floor)
+        return self._cut(list(entries), upto)
 
     async def _fall(self, gap: Gap, entries: list[Entry]) -> list[Item]:
         if gap.reason == "recreated":

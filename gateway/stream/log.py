@@ -15,6 +15,7 @@ from gateway.events.filter import GlobSet
 from gateway.events.position import MAX, ZERO, EventId, before
 from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap, StreamInfo, verdict
+from gateway.stream.pages import SharedPages
 from gateway.stream.reader import Observer, Reader
 from gateway.stream.store import Store
 from gateway.stream.window import Window
@@ -65,7 +66,8 @@ class Log:
         self._jitter = jitter
         self._readers: dict[str, Reader] = {}
         self._idle_since: dict[str, float] = {}
-        self._replays = asyncio.Semaphore(limits.max_replays)
+        self._pages = SharedPages(store, limits.max_replays, clock)
+        self._searches = asyncio.Semaphore(limits.max_replays)
         self._looks: dict[str, asyncio.Task[StreamInfo]] = {}
 
     def __repr__(self) -> str:
@@ -172,7 +174,7 @@ class Log:
         found: list[EventId] = []
         until = MAX
         while True:
-            async with self._replays:
+            async with self._searches:
                 page, _ = await self.store.page_back(stream, until, 1000)
             found += [entry.id for entry in page if isinstance(entry, Event) and (wanted is None or wanted(entry))]
             if not page or len(found) >= n or page[-1].id == ZERO:
@@ -187,7 +189,7 @@ class Log:
         return reader
 
     def _cursor(self, reader: Reader, position: EventId) -> Cursor:
-        return Cursor(reader, self.store, self._replays, position, reader.window.epoch)
+        return Cursor(reader, self._pages, position, reader.window.epoch)
 
     async def _look(self, reader: Reader) -> StreamInfo:
         """The state of the stream, no older than what `reader` knows of it."""

@@ -15,6 +15,11 @@ _FIRST = 200
 _TARGET_BYTES = 1 << 20
 
 
+def payload_bytes(entries: Sequence[Entry]) -> int:
+    """Bytes of payload in `entries`; 64 for one that broke a rule."""
+    return sum(len(entry.data) if isinstance(entry, Event) else 64 for entry in entries)
+
+
 class Pace:
     """`count` for the next read. Tell it what came with `saw`."""
 
@@ -27,7 +32,7 @@ class Pace:
         """Learn from a page."""
         if not entries:
             return
-        size = sum(len(item.data) if isinstance(item, Event) else 64 for item in entries)
+        size = payload_bytes(entries)
         self.bytes_seen += size
         mean = size / len(entries) + 64
         self._mean = max(mean, 0.7 * self._mean + 0.3 * mean)

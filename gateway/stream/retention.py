@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gateway.backend.connection import UNAVAILABLE
 from gateway.events.filter import GlobSet
@@ -23,7 +23,9 @@ _LOCK_KEY = "gateway:retention"
 class Retention:
     """Trims the streams that match `served` every `interval` seconds. 0 for a limit means none.
 
-    `now` is Unix time in seconds. `trimmed` is told how many entries went.
+    `now` is Unix time in seconds. `trimmed` is told how many entries went. `awaited` answers for a stream the position
+    of the slowest reader that must not lose anything, or None: what lies after it stays, as long as the stream has no
+    more than `max_kept` entries.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class Retention:
         interval: float,
         now: Callable[[], float],
         trimmed: Callable[[int], None],
+        awaited: Callable[[str], Awaitable[EventId | None]] | None = None,
+        max_kept: int = 0,
     ) -> None:
         self._store = store
         self._served = served
@@ -44,6 +48,8 @@ class Retention:
         self._interval = interval
         self._now = now
         self._trimmed = trimmed
+        self._awaited = awaited
+        self._max_kept = max_kept
 
     async def run(self) -> None:
         """Trim now and then, for ever."""
@@ -62,8 +68,18 @@ class Retention:
         oldest = make_id(max(0, int((self._now() - self._max_age) * 1000))) if self._max_age else EventId(0)
         removed = 0
         for stream in await self._store.keys(self._served):
-            removed += await self._store.trim(stream, max_events=self._max_events, min_id=oldest)
+            removed += await self._trim(stream, oldest)
         if removed:
             self._trimmed(removed)
             log.info("retention.trimmed events=%d", removed)
+        return removed
+
+    async def _trim(self, stream: str, oldest: EventId) -> int:
+        slowest = None if self._awaited is None else await self._awaited(stream)
+        if slowest is None:
+            return await self._store.trim(stream, max_events=self._max_events, min_id=oldest)
+        settled = EventId(slowest + 1)
+        removed = await self._store.trim(stream, max_events=self._max_kept, min_id=min(oldest, settled))
+        if self._max_events:
+            removed += await self._store.trim_below(stream, max_events=self._max_events, min_id=settled)
         return removed

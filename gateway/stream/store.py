@@ -142,6 +142,17 @@ class Store:
             total += await self._command("XTRIM", stream, strategy, "=", threshold)
         return total
 
+    async def trim_below(self, stream: str, *, max_events: int, min_id: EventId) -> int:
+        """Drop the oldest entries beyond about `max_events`, but none at or after `min_id`; answer how many."""
+        total = 0
+        while (excess := await self._command("XLEN", stream) - max_events) > 0:
+            limit = min(excess, 10_000)
+            removed = await self._command("XTRIM", stream, "MINID", "~", format_id(min_id), "LIMIT", limit)
+            if not removed:
+                break
+            total += removed
+        return total
+
     async def keys(self, globs: GlobSet) -> list[str]:
         """The streams that exist now and match."""
         names = [glob for glob in globs.globs if "*" not in glob]

@@ -1,0 +1,131 @@
+"""Older entries from Redis, read once for all who want them at about the same time.
+
+After an outage thousands of clients come back with nearly the same position.  A page that was just read is kept for a
+moment, and whoever stands inside it is served from it; one page a stream is read at a time, so those who wait find
+that theirs is there.  A storm of reconnects then costs Redis about one pass over the range.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from gateway.events.event import Entry
+from gateway.events.position import EventId
+from gateway.stream.gap import StreamInfo
+from gateway.stream.pace import payload_bytes
+
+
+class Source(Protocol):
+    """Where pages are read: `gateway.stream.store.Store`."""
+
+    async def page(self, stream: str, after: EventId, count: int) -> tuple[list[Entry], StreamInfo]: ...
+
+
+class Page:
+    """All entries after `start`, up to the last one here, as they were when `info` was true."""
+
+    __slots__ = ("__weakref__", "entries", "ids", "info", "read_at", "size", "start")
+
+    def __init__(self, start: EventId, entries: list[Entry], info: StreamInfo, read_at: float) -> None:
+        self.start = start
+        self.entries = entries
+        self.ids = [entry.id for entry in entries]
+        self.info = info
+        self.read_at = read_at
+        self.size = payload_bytes(entries)
+
+    @property
+    def first_index(self) -> int:
+        """The index of the oldest entry (see `gateway.stream.window.Window.first_index`)."""
+        return 0
+
+    def __contains__(self, position: EventId) -> bool:
+        return bool(self.ids) and self.start <= position < self.ids[-1]
+
+
+class Part(NamedTuple):
+    """Entries `page.entries[at:]`, at most as many as were asked for."""
+
+    page: Page
+    at: int
+    entries: list[Entry]
+    fresh: bool
+    """Whether it was read just now, so that `page.info` is the present state of the stream."""
+
+
+class SharedPages:
+    """Pages of `source`. `limit` is how many may be read at the same time, of all streams together.
+
+    A page is kept for `seconds`, and at most `size` bytes of payload altogether. `clock` is monotonic seconds.
+    """
+
+    def __init__(
+        self, source: Source, limit: int, clock: Callable[[], float], seconds: float = 2.0, size: int = 16 << 20
+    ) -> None:
+        self._source = source
+        self._clock = clock
+        self._seconds = seconds
+        self._most = size
+        self._size = 0
+        self._kept: OrderedDict[tuple[str, EventId], Page] = OrderedDict()
+        self._of: defaultdict[str, list[Page]] = defaultdict(list)
+        self._limit = asyncio.Semaphore(limit)
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def __repr__(self) -> str:
+        return f"<SharedPages {len(self._kept)} pages, {self._size} bytes>"
+
+    async def page(self, stream: str, after: EventId, count: int) -> Part:
+        """Up to `count` entries after `after`. Raises what the source raises when Redis is away."""
+        part = self._known(stream, after, count)
+        if part is not None:
+            return part
+        turn = self._turns[stream]
+        try:
+            async with turn:
+                part = self._known(stream, after, count)
+                if part is None:
+                    async with self._limit:
+                        entries, info = await self._source.page(stream, after, count)
+                    page = Page(after, entries, info, self._clock())
+                    self._keep(stream, page)
+                    part = Part(page, 0, entries, fresh=True)
+        finally:
+            if not turn.locked() and stream not in self._of:
+                self._turns.pop(stream, None)
+        return part
+
+    def _known(self, stream: str, after: EventId, count: int) -> Part | None:
+        self._expire()
+        for page in self._of.get(stream, ()):
+            if after in page:
+                index = bisect_right(page.ids, after)
+                return Part(page, index, page.entries[index : index + count], fresh=False)
+        return None
+
+    def _keep(self, stream: str, page: Page) -> None:
+        key = (stream, page.start)
+        if not page.entries or key in self._kept:
+            return
+        self._kept[key] = page
+        self._of[stream].append(page)
+        self._size += page.size
+        while self._size > self._most and len(self._kept) > 1:
+            self._drop()
+
+    def _expire(self) -> None:
+        oldest = self._clock() - self._seconds
+        while self._kept and next(iter(self._kept.values())).read_at < oldest:
+            self._drop()
+
+    def _drop(self) -> None:
+        (stream, _), page = self._kept.popitem(last=False)
+        self._size -= page.size
+        pages = self._of[stream]
+        pages.remove(page)
+        if not pages:
+            del self._of[stream]
