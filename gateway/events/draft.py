@@ -115,7 +115,7 @@ def parse_draft(text: str) -> Draft:
     errors += [(name, "is required") for name in ("type", "data") if name not in values]
     if errors:
         raise InvalidDraft(errors)
-    return Draft(**values, size=len(text))
+    return Draft(**values, size=len(text.encode()))
 
 
 def _text(name: str, raw: str, errors: list[tuple[str, str]]) -> str | None:
