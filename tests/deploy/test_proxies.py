@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 import redis
 
@@ -18,10 +19,15 @@ from tests.support.gateway import GatewayProcess
 from tests.support.redisserver import RedisServer
 from tests.support.wait import wait_until_sync
 
+SECRET = "0123456789abcdef0123456789abcdef"
+TOKEN = jwt.encode({"scope": "subscribe publish"}, SECRET, "HS256")
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
 
 @pytest.fixture
 def gateway(start_gateway: Start, valkey: RedisServer, stream: str) -> GatewayProcess:
-    return start_gateway(valkey.url, streams=[stream])
+    # Without access control the gateway answers to local host names only. HAProxy logs a stream when it fails to write.
+    return start_gateway(valkey.url, streams=[stream], jwt_secret=SECRET, heartbeat=0.5)
 
 
 @pytest.fixture(params=["nginx", "haproxy"])
@@ -46,14 +52,14 @@ def proxy(request: pytest.FixtureRequest, gateway: GatewayProcess, tmp_path: Pat
     proxy.stop()
 
 
-def _subscribe(proxy: Proxy, query: str, out: Path) -> Child:
-    url = f"https://{NAME}:{proxy.port}/api/events{query}"
+def _subscribe(proxy: Proxy, out: Path) -> Child:
+    url = f"https://{NAME}:{proxy.port}/api/events?access_token={TOKEN}"
     resolve = f"{NAME}:{proxy.port}:127.0.0.1"
     return Child([program("curl"), "-skNi", "--http2", "--resolve", resolve, url], out)
 
 
 def test_events_pass_at_once_over_http2(proxy: Proxy, db: redis.Redis, stream: str, tmp_path: Path) -> None:
-    child = _subscribe(proxy, "", tmp_path / "out")
+    child = _subscribe(proxy, tmp_path / "out")
     try:
         wait_until_sync(lambda: "gateway.caught-up" in child.output(), "the stream is open")
         assert child.output().startswith("HTTP/2 200")
@@ -69,16 +75,18 @@ def test_events_pass_at_once_over_http2(proxy: Proxy, db: redis.Redis, stream: s
         child.kill()
 
 
-def test_the_access_token_is_in_no_log(proxy: Proxy, tmp_path: Path) -> None:
-    child = _subscribe(proxy, "?access_token=secret-1234567890", tmp_path / "out")
+def test_the_access_token_is_in_no_log(proxy: Proxy, gateway: GatewayProcess, tmp_path: Path) -> None:
+    child = _subscribe(proxy, tmp_path / "out")
     try:
-        wait_until_sync(lambda: "gateway.caught-up" in child.output() or "HTTP/2 401" in child.output(), "an answer")
+        wait_until_sync(lambda: "gateway.caught-up" in child.output(), "the stream is open")
     finally:
         child.kill()
     wait_until_sync(lambda: "/api/events" in proxy.access_log.read_text(), "a line in the log")
-    assert "secret-1234567890" not in proxy.access_log.read_text() + proxy.output()
+    for log in (proxy.access_log.read_text(), proxy.output(), gateway.log_text()):
+        assert TOKEN not in log
 
 
 def test_a_post_passes(proxy: Proxy, gateway: GatewayProcess) -> None:
     event = {"type": "a.b", "data": 1}
-    assert httpx.post(f"https://127.0.0.1:{proxy.port}/api/events", json=event, verify=False).status_code == 201
+    url = f"https://127.0.0.1:{proxy.port}/api/events"
+    assert httpx.post(url, json=event, headers=BEARER, verify=False).status_code == 201
