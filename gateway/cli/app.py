@@ -62,8 +62,3 @@ def gateway(
 
     Begin with: gateway serve --demo
     """
-
-
-def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage."""
-    app(prog_name="gateway")

@@ -25,6 +25,14 @@ def show(url: str, redis_url: str, server: str, streams: tuple[str, ...], demo: 
         ("publish", f"curl {url}/api/events -H 'Content-Type: application/json' -d '{_SAMPLE}'"),
         ("", _xadd(redis_url, streams[0])),
     ]
+    try:
+        _print(rows)
+    except (BrokenPipeError, SystemExit):
+        # Whoever read the first lines has gone (`gateway serve | head -1`; rich answers with SystemExit): serve on.
+        console.silence_stdout()
+
+
+def _print(rows: list[tuple[str, str]]) -> None:
     out = console.out
     out.print(f"[bold]gateway {__version__}[/]")
     for name, text in rows:
