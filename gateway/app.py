@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,14 +18,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
+from gateway import __version__
 from gateway.access.cors import Cors
-from gateway.access.gate import Unauthenticated
+from gateway.access.gate import Gate, Unauthenticated
 from gateway.access.limits import OverLimit
 from gateway.access.principal import Refused
 from gateway.access.routes import ticket_routes
 from gateway.backend.connection import Redis, connect
+from gateway.bridge.api import Api
+from gateway.bridge.bridge import Bridge, BridgeOptions
+from gateway.bridge.endpoint import Endpoint
+from gateway.bridge.ledger import OPS_STREAM
+from gateway.bridge.routes import webhook_routes
 from gateway.dashboard.routes import routes as dashboard_routes
-from gateway.errors import CONTENT_TYPE, Problem
+from gateway.errors import CONTENT_TYPE, Problem, unavailable
+from gateway.events.position import EventId
 from gateway.guard import make_guard
 from gateway.operations import operation_routes
 from gateway.publish import PublishLimits, publish_routes
@@ -60,7 +69,7 @@ class Gateway:
         self.log = Log(
             self.store,
             lambda: Store(self._connect("gateway-reader", timeout=_TAIL_TIMEOUT, connections=1)),
-            settings.streams,
+            (*settings.streams, OPS_STREAM),
             Limits(settings.window_events, settings.window_bytes, settings.max_replays),
             self.telemetry,
             time.monotonic,
@@ -81,12 +90,34 @@ class Gateway:
             interval=_RETENTION_INTERVAL,
             now=time.time,
             trimmed=self.telemetry.events_trimmed.inc,
+            awaited=self._slowest_endpoint,
+            max_kept=settings.retention_hard_events,
         )
+        self.bridge: Bridge | None = None
 
     def _connect(self, name: str, *, timeout: float, connections: int) -> Redis:
         client = connect(self._url, name=name, timeout=timeout, connections=connections)
         self._clients.append(client)
         return client
+
+    def webhooks(self) -> Api:
+        """The API of the bridge. Raises `Problem` before the process runs."""
+        if self.bridge is None:
+            raise unavailable("this process is not running yet")
+        return Api(self.bridge)
+
+    async def _slowest_endpoint(self, stream: str) -> EventId | None:
+        return None if self.bridge is None else await self.bridge.slowest(stream)
+
+    def _make_bridge(self) -> Bridge:
+        return Bridge(
+            self.log,
+            self._connect("gateway-bridge", timeout=5.0, connections=32),
+            self._connect("gateway-bridge-changes", timeout=_TAIL_TIMEOUT, connections=1),
+            self.telemetry.registry,
+            bridge_options(self.settings),
+            narrow=lambda endpoint: _narrowed(endpoint, self.gate),
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -95,9 +126,13 @@ class Gateway:
         await self.guard.start()
         chores = [asyncio.create_task(self.retention.run()), asyncio.create_task(self._reap())]
         await asyncio.gather(*(reader.ready(5.0) for reader in self.log.readers))
+        self.bridge = self._make_bridge()
+        if self.settings.bridge:
+            self.bridge.start()
         try:
             yield
         finally:
+            await self.bridge.stop()
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
@@ -117,6 +152,34 @@ class Gateway:
         await self.hub.drain(0.0 if at_once else self.settings.drain_seconds)
 
 
+def bridge_options(settings: Settings) -> BridgeOptions:
+    """What the settings say of webhooks."""
+    tls = None
+    if settings.webhook_ca_file is not None:
+        tls = ssl.create_default_context()
+        tls.load_verify_locations(settings.webhook_ca_file)
+    key, default = settings.secret_key, settings.webhook_default_secret
+    return BridgeOptions(
+        product=f"sse-gateway/{__version__}",
+        allow_http=settings.webhook_allow_http,
+        allow_cidrs=settings.webhook_allow_cidrs,
+        secret_key=None if key is None else key.get_secret_value(),
+        default_secret=None if default is None else default.get_secret_value(),
+        logs_kept=settings.webhook_logs,
+        logs_age=settings.webhook_logs_age,
+        max_endpoints_per_tenant=settings.max_endpoints_per_tenant,
+        tls=tls,
+    )
+
+
+def _narrowed(endpoint: Endpoint, gate: Gate) -> Endpoint | None:
+    """The endpoint with what its maker may see now; None when that one's rights have ended."""
+    if endpoint.grant is None:
+        return endpoint
+    maker = gate.current(endpoint.grant)
+    return None if maker is None else replace(endpoint, narrowed=maker.restrict(endpoint.filter))
+
+
 def create_app(settings: Settings) -> Starlette:
     """The application; ``app.state.gateway`` is its `Gateway`."""
     gateway = Gateway(settings)
@@ -134,6 +197,7 @@ def create_app(settings: Settings) -> Starlette:
             *event_routes(gateway.hub, gateway.gate),
             *publish_routes(gateway.log, gateway.gate, limits, gateway.telemetry.events_published.inc),
             *ticket_routes(gateway.gate),
+            *webhook_routes(gateway.webhooks, gateway.gate),
             *operation_routes(
                 gateway.log, gateway.hub, gateway.telemetry, gateway.gate, public_metrics=settings.public_metrics
             ),

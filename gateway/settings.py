@@ -118,7 +118,7 @@ class Settings(BaseSettings):
         description="port of the embedded Valkey, on loopback; 0, or the default when it is taken: a free one",
     )
     embedded_fsync: Literal["everysec", "always", "no"] = Field(
-        "everysec", description="when the embedded Valkey syncs its append-only file to disk: everysec, always or no"
+        "everysec", description="when events in the embedded Valkey are synced to disk: everysec, always or no (the system decides)"
     )
     streams: Annotated[NameList, AfterValidator(_check_streams)] = Field(
         ("events",),
@@ -139,6 +139,9 @@ class Settings(BaseSettings):
         1_000_000, ge=0, description="trim each stream to about this many events; 0 = do not trim by count"
     )
     retention_age: Seconds = Field(7 * 86400.0, description="trim events older than this; 0 = do not trim by age")
+    retention_hard_events: int = Field(
+        10_000_000, ge=0, description="trimming waits for webhook endpoints up to this many events; 0 = without end"
+    )
     window_events: int = Field(20_000, ge=1, description="events of each stream kept in memory for replay, at most")
     window_bytes: int = Field(32 << 20, ge=1024, description="bytes of payload of each stream kept in memory, at most")
 
@@ -199,6 +202,19 @@ class Settings(BaseSettings):
         10_000, ge=0, description="events a second that one key or token subject may publish to a process; 0 = no limit"
     )
     publish_bytes_per_second: float = Field(32 << 20, ge=0, description="bytes a second, likewise; 0 = no limit")
+    secret_key: SecretStr | None = Field(
+        None, min_length=16, description="encrypts the signing secrets of webhooks in Redis; the same in all processes"
+    )
+    webhook_allow_http: bool = Field(False, description="allow http URLs for webhooks; else https only")
+    webhook_allow_cidrs: Annotated[NameList, AfterValidator(_check_networks)] = Field(
+        (), description="private or special networks that webhooks may go to all the same, comma list"
+    )
+    webhook_default_secret: SecretStr | None = Field(
+        None, description="signs events that bring a URL no endpoint stands for: whsec_ and base64, or whsk_"
+    )
+    webhook_ca_file: Path | None = Field(None, description="authorities to trust for webhooks, PEM, besides the public")
+    webhook_logs: int = Field(1_000, ge=1, le=1_000_000, description="deliveries kept in the log of each endpoint")
+    webhook_logs_age: Seconds = Field(7 * 86400.0, description="deliveries older than this leave the log")
     max_endpoints_per_tenant: int = Field(100, ge=0, description="webhook endpoints of one tenant; 0 = no limit")
 
 

@@ -15,12 +15,14 @@ from prometheus_client import CollectorRegistry
 from gateway.backend.connection import Redis
 from gateway.bridge.clock import Clock, RealClock
 from gateway.bridge.egress import EgressGuard
+from gateway.bridge.endpoint import Endpoint
 from gateway.bridge.ledger import Ledger
 from gateway.bridge.metrics import BridgeMetrics
 from gateway.bridge.registry import Registry
 from gateway.bridge.secretbox import SecretBox
 from gateway.bridge.sender import Sender
 from gateway.bridge.worker import Pace, Worker
+from gateway.events.position import EventId
 from gateway.stream.log import Log
 
 
@@ -35,6 +37,7 @@ class BridgeOptions:
     default_secret: str | None = None
     logs_kept: int = 1000
     logs_age: float = 7 * 86400.0
+    max_endpoints_per_tenant: int = 0
     tls: ssl.SSLContext | None = None
 
 
@@ -51,6 +54,7 @@ class Bridge:
         *,
         clock: Clock | None = None,
         pace: Pace | None = None,
+        narrow: Callable[[Endpoint], Endpoint | None] = lambda endpoint: endpoint,
         failpoint: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.log = stream_log
@@ -64,6 +68,7 @@ class Bridge:
         self._client = client
         self._waiting = Registry(waiting, box)
         self._pace = pace or Pace(logs_age=options.logs_age)
+        self._narrow = narrow
         self._failpoint = failpoint
         self.worker: Worker | None = None
 
@@ -85,11 +90,20 @@ class Bridge:
             shuffle=random.shuffle,
             default_secret=self.options.default_secret,
             pace=self._pace,
+            narrow=self._narrow,
             failpoint=self._failpoint,
         )
         self.worker = worker
         worker.start()
         return worker
+
+    async def slowest(self, stream: str) -> EventId | None:
+        """The lowest position of the active endpoints of `stream` and of their replays; None without any."""
+        found = (await self.registry.all()).values()
+        active = [it.id for it in found if it.config.active and it.config.stream == stream]
+        if self.worker is not None:
+            active += [it.id for it in self.worker.system_endpoints().values() if it.config.stream == stream]
+        return min(await self.ledger.positions(active), default=None) if active else None
 
     async def stop(self) -> None:
         """Finish what is in flight and close all connections to receivers."""

@@ -59,7 +59,7 @@ class Delivery:
             {
                 "id": self.id,
                 "event": (
-                    format_id(event.id), event.stream, event.type, event.channel, event.tenant, event.time,
+                    format_id(event.id), event.stream, event.type, event.channel, event.tenant, event.stamp,
                     event.data.decode(), event.webhook_url, event.webhook_failover_url,
                 ),
                 "trigger": self.trigger,
@@ -79,8 +79,8 @@ class Delivery:
     def load(cls, raw: bytes) -> Delivery:
         """What `dump` made."""
         fields = orjson.loads(raw)
-        event_id, stream, type_, channel, tenant, time, data, url, failover = fields.pop("event")
-        event = Event(parse_id(event_id), stream, type_, channel, tenant, time, data.encode(), url, failover)
+        event_id, stream, type_, channel, tenant, stamp, data, url, failover = fields.pop("event")
+        event = Event(parse_id(event_id), stream, type_, channel, tenant, stamp, data.encode(), url, failover)
         return cls(event=event, **fields)
 
     def summary(self) -> dict[str, Any]:

@@ -168,6 +168,10 @@ class Endpoint:
     created: int
     updated: int
     disabled_reason: str | None = None
+    grant: Mapping[str, Any] | None = None
+    """The rights of whoever made it, as `gateway.access` wrote them down."""
+    narrowed: Filter | None = None
+    """What those rights leave of its wishes; not stored."""
     system: bool = False
     """Made by the gateway for events that bring their own URL; not listed."""
 
@@ -184,6 +188,8 @@ class Endpoint:
     @cached_property
     def filter(self) -> Filter:
         """Which events it gets."""
+        if self.narrowed is not None:
+            return self.narrowed
         config = self.config
         return Filter(channels=channel_globs(config.channels), types=type_globs(config.events), tenant=config.tenant)
 

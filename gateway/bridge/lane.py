@@ -8,50 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-import orjson
-
+from gateway.bridge.job import Job
 from gateway.events.event import Event
-from gateway.events.position import EventId, before, format_id, parse_id
+from gateway.events.position import EventId, before
 from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
 
 QUEUE: Final = 256
 """Events a lane holds in memory, at most about twice."""
 _READ: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A replay as stored: from `position` (exclusive) to `until` (inclusive). `created` is Unix ms."""
-
-    id: str
-    position: EventId
-    until: EventId
-    status: str
-    created: int
-    delivered: int = 0
-
-    def dump(self) -> bytes:
-        """As JSON."""
-        return orjson.dumps(
-            {
-                "id": self.id,
-                "position": format_id(self.position),
-                "until": format_id(self.until),
-                "status": self.status,
-                "created": self.created,
-                "delivered": self.delivered,
-            }
-        )
-
-    @classmethod
-    def load(cls, raw: bytes) -> Job:
-        """What `dump` made."""
-        fields = orjson.loads(raw)
-        return cls(**{**fields, "position": parse_id(fields["position"]), "until": parse_id(fields["until"])})
 
 
 class Lane:

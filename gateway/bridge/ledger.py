@@ -16,6 +16,7 @@ from redis.exceptions import LockError, NoScriptError
 
 from gateway.backend.connection import Redis
 from gateway.bridge.delivery import Delivery
+from gateway.bridge.job import read_jobs
 from gateway.bridge.scripts import CLAIM, COMMIT, ENTER
 from gateway.events.position import EventId, format_id, parse_id
 
@@ -224,16 +225,17 @@ class Ledger:
         return {name.decode(): value.decode() for name, value in raw.items()}
 
     async def positions(self, endpoint_ids: Sequence[str]) -> list[EventId]:
-        """Where these endpoints stand, those without a state left out."""
+        """Where these endpoints and their running replays stand."""
         pipe = self._client.pipeline(transaction=False)
         for endpoint_id in endpoint_ids:
             pipe.hget(endpoint_keys(endpoint_id)[0], "position")
-        return [parse_id(raw.decode()) for raw in await pipe.execute() if raw is not None]
-
-    async def replay(self, endpoint_id: str, job_id: str) -> bytes | None:
-        """One replay job."""
-        raw: bytes | None = await self._client.hget(endpoint_keys(endpoint_id)[5], job_id)
-        return raw
+            pipe.hgetall(endpoint_keys(endpoint_id)[5])
+        replies = await pipe.execute()
+        found = [parse_id(raw.decode()) for raw in replies[::2] if raw is not None]
+        for stored in replies[1::2]:
+            jobs = read_jobs({name.decode(): body for name, body in stored.items()})
+            found += [job.position for job in jobs if job.status == "running"]
+        return found
 
     async def replays(self, endpoint_id: str) -> dict[str, bytes]:
         """All replay jobs."""

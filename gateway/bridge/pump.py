@@ -18,7 +18,8 @@ from gateway.bridge.breaker import Breaker
 from gateway.bridge.clock import Clock, Timer
 from gateway.bridge.delivery import Delivery, Trigger
 from gateway.bridge.endpoint import Endpoint
-from gateway.bridge.lane import Job, Lane
+from gateway.bridge.job import Job, read_jobs
+from gateway.bridge.lane import Lane
 from gateway.bridge.ledger import Commit, Ledger, State
 from gateway.bridge.metrics import BridgeMetrics
 from gateway.bridge.notices import Notices, reply
@@ -109,8 +110,8 @@ class Pump:
         self._timer_at = 0.0
         self._work = asyncio.Event()
         self._posts: set[asyncio.Task[None]] = set()
-        for body in state.replays.values():
-            self.replay(Job.load(body))
+        for job in read_jobs(state.replays):
+            self.replay(job)
         self._task = asyncio.create_task(self._read(), name=f"pump:{endpoint.id}")
 
     def __repr__(self) -> str:

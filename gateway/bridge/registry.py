@@ -31,6 +31,10 @@ class Registry:
         self._box = box
         self._swap = client.register_script(SWAP)
 
+    async def forgive(self, endpoint_id: str) -> None:
+        """Forget since when it has been failing: somebody says that it is well again."""
+        await self._client.hset(endpoint_keys(endpoint_id)[0], "failing_since", "")
+
     async def all(self) -> dict[str, Endpoint]:
         """Every endpoint by id. One whose secret cannot be read is there, without secrets."""
         raw: dict[bytes, bytes] = await self._client.hgetall(INDEX)
@@ -99,6 +103,7 @@ class Registry:
                 "created": endpoint.created,
                 "updated": endpoint.updated,
                 "disabled_reason": endpoint.disabled_reason,
+                "grant": endpoint.grant,
             }
         )
 
@@ -107,5 +112,11 @@ class Registry:
         config = EndpointConfig.model_validate(record["config"])
         secrets = tuple(Secret(self._box.open(text, endpoint_id), until) for text, until in record["secrets"])
         return Endpoint(
-            endpoint_id, config, secrets, record["created"], record["updated"], record.get("disabled_reason")
+            endpoint_id,
+            config,
+            secrets,
+            record["created"],
+            record["updated"],
+            record["disabled_reason"],
+            record["grant"],
         )

@@ -17,7 +17,7 @@ from gateway.bridge.clock import Clock
 from gateway.bridge.committer import Committer
 from gateway.bridge.endpoint import Endpoint, EndpointConfig, Secret
 from gateway.bridge.feed import Feed
-from gateway.bridge.lane import Job
+from gateway.bridge.job import read_jobs
 from gateway.bridge.lease import Leases, shard_of
 from gateway.bridge.ledger import Ledger
 from gateway.bridge.metrics import BridgeMetrics
@@ -31,6 +31,7 @@ from gateway.stream.log import Log, NotReady, NotServed
 
 log = logging.getLogger("gateway.bridge")
 
+OWN_PREFIX: Final = "gateway:"
 _RELOAD: Final = 30.0
 _BLOCK_MS: Final = 1000
 
@@ -70,6 +71,7 @@ class Worker:
         shuffle: Callable[[list[int]], None],
         default_secret: str | None = None,
         pace: Pace | None = None,
+        narrow: Callable[[Endpoint], Endpoint | None] = lambda endpoint: endpoint,
         failpoint: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.pumps: dict[str, Pump] = {}
@@ -81,6 +83,7 @@ class Worker:
         self._clock = clock
         self._pace = pace or Pace()
         self._default_secret = default_secret
+        self._narrow = narrow
         self._endpoints: dict[str, Endpoint] = {}
         self._feeds: dict[str, Feed] = {}
         self._epochs: dict[int, int] = {}
@@ -168,8 +171,10 @@ class Worker:
                 await asyncio.sleep(1.0)
 
     async def _load_all(self) -> None:
-        found = await self._registry.all()
-        found.update(self._system_endpoints())
+        stored = await self._registry.all()
+        narrowed = {endpoint_id: self._narrow(endpoint) for endpoint_id, endpoint in stored.items()}
+        found = {endpoint_id: endpoint for endpoint_id, endpoint in narrowed.items() if endpoint is not None}
+        found.update(self.system_endpoints())
         gone = self._endpoints.keys() - found.keys()
         changed = [it for it in found.values() if self._endpoints.get(it.id) != it]
         self._endpoints = found
@@ -178,7 +183,8 @@ class Worker:
             await self._reconcile(endpoint_id)
 
     async def _load(self, endpoint_id: str) -> None:
-        endpoint = await self._registry.get(endpoint_id) or self._system_endpoints().get(endpoint_id)
+        stored = await self._registry.get(endpoint_id)
+        endpoint = self.system_endpoints().get(endpoint_id) if stored is None else self._narrow(stored)
         if endpoint is None:
             self._endpoints.pop(endpoint_id, None)
         else:
@@ -188,15 +194,17 @@ class Worker:
         pump = self.pumps.get(endpoint_id)
         if pump is not None:
             pump.look()
-            for body in (await self._ledger.replays(endpoint_id)).values():
-                pump.replay(Job.load(body))
+            for job in read_jobs(await self._ledger.replays(endpoint_id)):
+                pump.replay(job)
 
-    def _system_endpoints(self) -> dict[str, Endpoint]:
+    def system_endpoints(self) -> dict[str, Endpoint]:
         """One for each stream that is served by name: the way out for events that bring a URL no endpoint has."""
         if self._default_secret is None:
             return {}
         return {
-            it.id: it for it in (system_endpoint(stream, self._default_secret) for stream in self._log.fixed_streams)
+            it.id: it
+            for it in (system_endpoint(stream, self._default_secret) for stream in self._log.fixed_streams)
+            if not it.config.stream.startswith(OWN_PREFIX)
         }
 
     def _on_stream(self, stream: str) -> Iterable[Endpoint]:
@@ -307,7 +315,7 @@ class Worker:
         feed.changed()
 
     def _wants(self, endpoint: Endpoint, feed: Feed) -> Callable[[Event], bool]:
-        return feed.brings_own_url if endpoint.system else predicate(endpoint.filter)
+        return feed.brings_own_url if endpoint.system else predicate(endpoint.filter) or _everything
 
     async def _feed(self, stream: str) -> Feed:
         feed = self._feeds.get(stream)
@@ -357,6 +365,10 @@ class Worker:
                 lag = max(lag, (milliseconds(tail) - milliseconds(position)) / 1000)
         metrics.oldest.set(oldest)
         metrics.lag.set(lag)
+
+
+def _everything(event: Event) -> bool:
+    return True
 
 
 def system_endpoint(stream: str, secret: str) -> Endpoint:
