@@ -118,7 +118,8 @@ class Settings(BaseSettings):
         description="port of the embedded Valkey, on loopback; 0, or the default when it is taken: a free one",
     )
     embedded_fsync: Literal["everysec", "always", "no"] = Field(
-        "everysec", description="when events in the embedded Valkey are synced to disk: everysec, always or no (the system decides)"
+        "everysec",
+        description="when events in the embedded Valkey are synced to disk: everysec, always, or no (the system decides)",
     )
     streams: Annotated[NameList, AfterValidator(_check_streams)] = Field(
         ("events",),

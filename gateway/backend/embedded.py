@@ -22,7 +22,8 @@ from pathlib import Path
 from redis.exceptions import BusyLoadingError
 
 from gateway.backend.datadir import DataDir, EmbeddedError, ServerState
-from gateway.backend.valkey import Answer, PortTaken, ValkeyProcess, ask
+from gateway.backend.filesync import FileSync
+from gateway.backend.valkey import APPEND_DIR, Answer, PortTaken, ValkeyProcess, ask
 
 DEFAULT_PORT = 6399
 _STEADY = 10.0
@@ -49,8 +50,8 @@ def _is_free(port: int) -> bool:
 class EmbeddedValkey:
     """The server of `data_dir`, from `start` to `stop`.
 
-    `port` 0 takes the one used here last time, or a free one; with `fallback` so does a port that is taken.  `fsync` is
-    Valkey's ``appendfsync``.
+    `port` 0 takes the one used here last time, or a free one; with `fallback` so does a port that is taken.  `fsync`:
+    ``always`` and ``no`` are Valkey's ``appendfsync``; ``everysec`` is done here (`gateway.backend.filesync`).
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class EmbeddedValkey:
         self._dir = DataDir(data_dir)
         self._wanted_port = port
         self._fallback = fallback
-        self._fsync = fsync
+        self._fsync = "no" if fsync == "everysec" else fsync
+        self._sync = FileSync(self._dir.path / APPEND_DIR) if fsync == "everysec" else None
         self._random = chance or random.Random()
         self._process: ValkeyProcess | None = None
         self._state: ServerState | None = None
@@ -105,6 +107,8 @@ class EmbeddedValkey:
             self.version = answer.version
             self._watchdog = threading.Thread(target=self._watch, name="valkey-watchdog", daemon=True)
             self._watchdog.start()
+            if self._sync is not None:
+                self._sync.start()
         except BaseException:
             self.stop()
             raise
@@ -112,6 +116,8 @@ class EmbeddedValkey:
     def stop(self, patience: float = 10.0) -> None:
         """End the server after it has synced its file; after `patience` seconds, end it at once."""
         self._stopping.set()
+        if self._sync is not None:
+            self._sync.stop()
         for signum in (signal.SIGTERM, signal.SIGKILL):
             self._signal(signum)
             if self._watchdog is None:

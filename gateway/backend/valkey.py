@@ -24,6 +24,7 @@ from redis.retry import Retry
 from gateway.backend.datadir import EmbeddedError
 
 LOG_NAME = "valkey.log"
+APPEND_DIR = "appendonlydir"
 _LOG_LIMIT = 1 << 20
 
 # The kernel ends the server when the process that started it is gone, however that ended (prctl(2),
@@ -195,6 +196,7 @@ def _options(port: int, fsync: str) -> Sequence[str]:
         "--logfile": "",
         "--save": "",
         "--appendonly": "yes",
+        "--appenddirname": APPEND_DIR,
         "--appendfsync": fsync,
         "--maxmemory": "0",
         "--maxmemory-policy": "noeviction",
