@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     )
     embedded_fsync: Literal["everysec", "always", "no"] = Field(
         "everysec",
-        description="when events in the embedded Valkey are synced to disk: everysec, always, or no (the system decides)",
+        description="when the embedded Valkey's events are synced to disk: everysec, always or no (up to the system)",
     )
     streams: Annotated[NameList, AfterValidator(_check_streams)] = Field(
         ("events",),
