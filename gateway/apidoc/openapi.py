@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway import __version__
-from gateway.apidoc.paths import OPERATIONS, SECURITY_SCHEMES
+from gateway.apidoc.answers import SECURITY_SCHEMES
+from gateway.apidoc.paths import OPERATIONS
 from gateway.apidoc.schemas import SHARED
+from gateway.apidoc.webhooks import WEBHOOK_SCHEMAS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -45,7 +47,7 @@ def openapi(routes: Iterable[Any]) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": "events"}, {"name": "access"}, {"name": "operations"}],
+        "tags": [{"name": name} for name in ("events", "webhooks", "access", "operations")],
         "paths": paths,
-        "components": {"schemas": dict(SHARED), "securitySchemes": dict(SECURITY_SCHEMES)},
+        "components": {"schemas": {**SHARED, **WEBHOOK_SCHEMAS}, "securitySchemes": dict(SECURITY_SCHEMES)},
     }

@@ -38,12 +38,12 @@ def record(properties: Mapping[str, Any], optional: tuple[str, ...] = (), **more
     }
 
 
-_TYPE = text(rules.TYPE, maxLength=128, description="Event type, dot-separated.", examples=["sms.delivered"])
-_NAME = text(rules.NAME)
-_TIME = {"type": "string", "format": "date-time", "maxLength": 35, "description": "When it happened, RFC 3339."}
+TYPE = text(rules.TYPE, maxLength=128, description="Event type, dot-separated.", examples=["sms.delivered"])
+NAME = text(rules.NAME)
+TIME = {"type": "string", "format": "date-time", "maxLength": 35, "description": "When it happened, RFC 3339."}
 _ANY = {"description": "Any JSON value. Numbers, key order and spelling reach the consumer as they were sent."}
 # Narrower than gateway.events.rules.check_url at one point only: no IPv6 literals.
-_URL = {
+URL = {
     "type": "string",
     "maxLength": rules.MAX_URL,
     "pattern": r"^https?://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[1-9][0-9]{0,3})?(?:[/?][!\x24-;=?-Z_a-z~]*)?$",
@@ -51,33 +51,33 @@ _URL = {
 }
 
 
-def _or_null(schema: Mapping[str, Any], description: str) -> dict[str, Any]:
+def or_null(schema: Mapping[str, Any], description: str) -> dict[str, Any]:
     return {**schema, "type": [schema["type"], "null"], "description": description}
 
 
 DRAFT_FIELDS: Schema = {
     "type": {
-        **_TYPE,
+        **TYPE,
         "not": {"pattern": "^" + re.escape(rules.RESERVED_TYPE_PREFIX)},
         "description": "Event type, dot-separated. Types that begin with `gateway.` are reserved.",
     },
     "data": _ANY,
-    "channel": _or_null(_NAME, "What subscribers filter on. Default: the first segment of `type`."),
-    "tenant": _or_null(_NAME, "Whose event it is."),
-    "time": _or_null(_TIME, "When it happened, RFC 3339. Default: when Redis stored it."),
-    "stream": _or_null(text(STREAM_KEY), "Stream key. Default: the first one that is served."),
-    "webhook_url": _or_null(_URL, "Deliver this event also to this URL."),
-    "webhook_failover_url": _or_null(_URL, "Tried after the last attempt on `webhook_url`."),
+    "channel": or_null(NAME, "What subscribers filter on. Default: the first segment of `type`."),
+    "tenant": or_null(NAME, "Whose event it is."),
+    "time": or_null(TIME, "When it happened, RFC 3339. Default: when Redis stored it."),
+    "stream": or_null(text(STREAM_KEY), "Stream key. Default: the first one that is served."),
+    "webhook_url": or_null(URL, "Deliver this event also to this URL."),
+    "webhook_failover_url": or_null(URL, "Tried after the last attempt on `webhook_url`."),
 }
 """The fields of an event that is published over HTTP."""
 
 _ENVELOPE_FIELDS: Schema = {
     "id": EVENT_ID,
     "stream": text(STREAM_KEY),
-    "channel": _NAME,
-    "type": _TYPE,
-    "time": _TIME,
-    "tenant": _NAME,
+    "channel": NAME,
+    "type": TYPE,
+    "time": TIME,
+    "tenant": NAME,
     "data": _ANY,
 }
 
@@ -85,12 +85,12 @@ _CLOUD_EVENT: Schema = {
     "specversion": {"const": "1.0"},
     "id": EVENT_ID,
     "source": {"type": "string", "format": "uri-reference"},
-    "type": _TYPE,
-    "subject": _NAME,
-    "time": _TIME,
+    "type": TYPE,
+    "subject": NAME,
+    "time": TIME,
     "datacontenttype": {"const": "application/json"},
-    "channel": _NAME,
-    "tenant": _NAME,
+    "channel": NAME,
+    "tenant": NAME,
     "data": _ANY,
 }
 
@@ -98,8 +98,8 @@ _TELNYX_DATA = record(
     {
         "record_type": {"const": "event"},
         "id": {"type": "string", "format": "uuid"},
-        "event_type": _TYPE,
-        "occurred_at": _TIME,
+        "event_type": TYPE,
+        "occurred_at": TIME,
         "payload": _ANY,
     }
 )
@@ -108,11 +108,11 @@ FORMATS: Schema = {
     "native": record(_ENVELOPE_FIELDS, optional=("tenant",), description="`format=native`, the default."),
     "raw": {"description": "`format=raw`: the payload alone, any JSON value."},
     "trunx": record(
-        {"channel": _NAME, "eventType": _TYPE, "payload": _ANY, "customerId": _NAME, "timestamp": _TIME},
+        {"channel": NAME, "eventType": TYPE, "payload": _ANY, "customerId": NAME, "timestamp": TIME},
         optional=("customerId",),
         description="`format=trunx`.",
     ),
-    "truedy": record({"event": _TYPE, "timestamp": _TIME, "data": _ANY}, description="`format=truedy`."),
+    "truedy": record({"event": TYPE, "timestamp": TIME, "data": _ANY}, description="`format=truedy`."),
     "telnyx": record(
         {
             "data": _TELNYX_DATA,
@@ -125,7 +125,7 @@ FORMATS: Schema = {
     "tryvox": {
         "type": "object",
         "description": "`format=tryvox`: `event`, the members of the payload, `timestamp`.",
-        "properties": {"event": _TYPE, "timestamp": _ANY},
+        "properties": {"event": TYPE, "timestamp": _ANY},
         "required": ["event", "timestamp"],
     },
     "cloudevents": record(
