@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,8 +15,12 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from gateway.events.event import Entry, Skipped
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Where workers keep their metrics for each other; prometheus_client reads this variable when it is imported."""
 
 _LAG = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -27,7 +32,8 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
         self.connections = gauge("gateway_connections", "Open subscriptions", ["representation"])
         self._open = {name: self.connections.labels(name) for name in ("sse", "ndjson")}
         self.connections_closed = counter(
@@ -44,7 +50,12 @@ class Telemetry:
         self.events_replayed = counter("gateway_events_replayed", "Events written during replays")
         self.gaps = counter("gateway_gaps", "Gaps told to subscribers", ["reason"])
         self.redis_connects = counter("gateway_redis_connects", "Times a reader reached Redis, at first or again")
-        self.redis_up = gauge("gateway_redis_up", "1 while the readers reach Redis, else 0")
+        self.redis_up = Gauge(
+            "gateway_redis_up",
+            "1 while the readers reach Redis, else 0",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         self.events_trimmed = counter("gateway_events_trimmed", "Events dropped by retention")
         self.requests_refused = counter(
             "gateway_requests_refused", "Requests without the right or over a limit, by reason", ["reason"]
@@ -105,8 +116,17 @@ class Telemetry:
         self.replays.labels(source).inc()
 
     def render(self) -> bytes:
-        """The text format of Prometheus, version 0.0.4."""
-        return generate_latest(self.registry)
+        """The text format of Prometheus, version 0.0.4; of all workers together where there are several."""
+        if METRICS_FOLDER not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+
+def forget_process(pid: int) -> None:
+    """A worker has died: what it measured of the present no longer counts."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 class _JsonFormatter(logging.Formatter):

@@ -18,8 +18,8 @@ from gateway.cli import banner, console
 from gateway.cli.demo import Demo
 from gateway.cli.flags import with_settings
 from gateway.guard import AccessError, check_access
-from gateway.server import is_port_taken
-from gateway.server import serve as run_server
+from gateway.server import is_port_taken, supervise
+from gateway.server import serve as run_one
 from gateway.settings import Settings
 from gateway.telemetry import configure_logging
 
@@ -84,7 +84,8 @@ def _serve(settings: Settings) -> int:
                 demo.start()
 
         try:
-            return run_server(settings, on_started=started)
+            run = supervise if settings.workers > 1 else run_one
+            return run(settings, on_started=started)
         finally:
             if demo:
                 demo.stop()

@@ -1,47 +1,14 @@
-"""uvicorn, with what it lacks for streams that never end: a drain before it waits, bounded buffers, header timeouts."""
+"""uvicorn's HTTP/1.1 protocol, with access to its connection and a bounded request head."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import signal
-import socket
-from collections.abc import Awaitable, Callable, Generator
-from types import FrameType
+from collections.abc import Callable
 from typing import Any, cast
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.app import Gateway, create_app
-from gateway.settings import Settings
 from gateway.sse.connection import EXTENSION, LAST_CHUNK, Listener
-
-_SEND_BUFFER = 65_536
-"""Bytes the kernel may hold for one reader: without a limit 4 MB go to a client that reads nothing (measured)."""
-_USER_TIMEOUT_MS = 30_000
-_BACKLOG = 4096
-
-
-def bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
-    """A listening socket whose accepted ones inherit bounded buffers and dead-peer detection. Raises `OSError`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
-        sock.bind((host, port))
-        sock.listen(_BACKLOG)
-        sock.set_inheritable(True)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 class Protocol(HttpToolsProtocol):
@@ -181,83 +148,3 @@ class Protocol(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
         # In the middle of a stream the answer would stand among its events.
         self.transport.close()
-
-
-class Server(uvicorn.Server):
-    """Ends streams before uvicorn waits for them; a second signal leaves at once."""
-
-    def __init__(
-        self, config: uvicorn.Config, drain: Callable[[bool], Awaitable[None]], started: Callable[[], None]
-    ) -> None:
-        super().__init__(config)
-        self._drain = drain
-        self._on_started = started
-        self._at_once = False
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
-        if self.started:
-            self._on_started()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM: drain. Ctrl-C: drain in no time. Another signal: leave."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
-        self._at_once = sig == signal.SIGINT
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, then uvicorn's own shutdown."""
-        for server in self.servers:
-            server.close()
-        if not self.force_exit:
-            drain = asyncio.ensure_future(self._drain(self._at_once))
-            while not drain.done() and not self.force_exit:
-                await asyncio.wait([drain], timeout=0.1)
-            drain.cancel()
-        await super().shutdown(sockets)
-        if self.force_exit:
-            # uvicorn skips the application's end then, and logs the lifespan that it cuts off as an error.
-            await self.lifespan.shutdown()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """As uvicorn, but without raising the signal again: an orderly end exits with 0."""
-        handlers = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for sig, handler in handlers.items():
-                signal.signal(sig, handler)
-
-
-def serve(settings: Settings, *, on_started: Callable[[str], None] | None = None) -> int:
-    """Run until a signal; the exit code. `on_started` gets the base URL. Raises `OSError` when the port is taken."""
-    sock = bind(settings.host, settings.port)
-    host, port = sock.getsockname()[:2]
-    app = create_app(settings)
-    gateway: Gateway = app.state.gateway
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    options: dict[str, Any] = {
-        "http": type(
-            "ServedProtocol",
-            (Protocol,),
-            {"request_timeout": settings.request_timeout, "max_header_bytes": settings.max_header_bytes},
-        ),
-        "ws": "none",
-        "lifespan": "on",
-        "log_config": None,
-        "access_log": False,
-        "server_header": False,
-        "timeout_graceful_shutdown": 5,
-        "proxy_headers": False,
-    }
-    config = uvicorn.Config(app, **options)
-    server = Server(config, gateway.drain, lambda: on_started(url) if on_started else None)
-    server.run(sockets=[sock])
-    return 0 if server.started else 1
-
-
-def is_port_taken(error: OSError) -> bool:
-    """Whether `bind` failed because somebody else listens there."""
-    return error.errno == errno.EADDRINUSE

@@ -1,0 +1,126 @@
+"""One process that serves: uvicorn, with a drain before it waits for streams that never end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from gateway.app import Gateway, create_app
+from gateway.server.http2 import make_protocol
+from gateway.server.listen import base_url, bind
+from gateway.server.protocol import Protocol
+from gateway.settings import Settings
+
+_BACKLOG = 4096
+
+
+class Server(uvicorn.Server):
+    """Ends streams before uvicorn waits for them; a second signal leaves at once."""
+
+    def __init__(
+        self, config: uvicorn.Config, drain: Callable[[bool], Awaitable[None]], started: Callable[[Server], None]
+    ) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._on_started = started
+        self._at_once = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_started(self)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM: drain. Ctrl-C: drain in no time. Another signal: leave."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._at_once = sig == signal.SIGINT
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then uvicorn's own shutdown."""
+        for server in self.servers:
+            server.close()
+        if not self.force_exit:
+            drain = asyncio.ensure_future(self._drain(self._at_once))
+            while not drain.done() and not self.force_exit:
+                await asyncio.wait([drain], timeout=0.1)
+            drain.cancel()
+        await super().shutdown(sockets)
+        if self.force_exit:
+            # uvicorn skips the application's end then, and logs the lifespan that it cuts off as an error.
+            await self.lifespan.shutdown()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """As uvicorn, but without raising the signal again: an orderly end exits with 0."""
+        handlers = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for sig, handler in handlers.items():
+                signal.signal(sig, handler)
+
+
+def make_config(settings: Settings, app: Starlette) -> uvicorn.Config:
+    """uvicorn's configuration. With HTTP/2 its HTTP/1.1 half stays ours."""
+    limits = {"request_timeout": settings.request_timeout, "max_header_bytes": settings.max_header_bytes}
+    http1 = type("ServedProtocol", (Protocol,), limits)
+    options: dict[str, Any] = {
+        "http": "zttp" if settings.http2 else http1,
+        "http2": settings.http2,
+        "ssl_certfile": settings.ssl_certfile,
+        "ssl_keyfile": settings.ssl_keyfile,
+        "backlog": _BACKLOG,
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": 5,
+        "proxy_headers": False,
+    }
+    config = uvicorn.Config(app, **options)
+    if settings.http2:
+        # uvicorn takes no class of ours together with http2, but uses what stands here.
+        config.load()
+        config.http_protocol_class = make_protocol(http1)
+    return config
+
+
+def serve(
+    settings: Settings,
+    *,
+    on_started: Callable[[str], None] | None = None,
+    sock: socket.socket | None = None,
+    orphaned: Connection | None = None,
+) -> int:
+    """Run until a signal; the exit code. `on_started` gets the base URL.
+
+    `sock` is bound already; without it one is bound here, which raises `OSError` when the port is taken. When the
+    other end of `orphaned` is closed, the process that should look after this one is gone, and it ends.
+    """
+    sock = sock or bind(settings.host, settings.port)
+    url = base_url(sock, tls=settings.ssl_certfile is not None)
+    app = create_app(settings)
+    gateway: Gateway = app.state.gateway
+
+    def started(server: Server) -> None:
+        if orphaned is not None:
+            loop = asyncio.get_running_loop()
+            loop.add_reader(orphaned.fileno(), lambda: server.handle_exit(signal.SIGTERM, None))
+        if on_started is not None:
+            on_started(url)
+
+    server = Server(make_config(settings, app), gateway.drain, started)
+    server.run(sockets=[sock])
+    return 0 if server.started else 1
