@@ -15,6 +15,8 @@ from tests.support.child import ROOT
 from tests.support.wait import wait_until_sync
 
 _GATEWAY = (sys.executable, "-m", "gateway")
+# A process starts in a second, but a machine that runs other tests beside these may need many.
+_PATIENCE = 60.0
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -24,7 +26,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str | bytes = b"", timeout: float = 60
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    stdin: str | bytes = b"",
+    timeout: float = 2 * _PATIENCE,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``gateway`` with `arguments` to its end."""
     done = subprocess.run(
@@ -80,18 +86,20 @@ class Command:
         return self.out.split("\n")[:-1]
 
     def wait_for_lines(self, count: int) -> list[str]:
-        wait_until_sync(lambda: len(self.lines()) >= count or self._gone(), f"{count} lines, so far: {self.lines()}")
+        wait_until_sync(
+            lambda: len(self.lines()) >= count or self._gone(), f"{count} lines: {self.lines()[-3:]}", _PATIENCE
+        )
         return self.lines()
 
     def wait_for_err(self, text: str) -> None:
-        wait_until_sync(lambda: text in self.err or self._gone(), f"{text!r} in: {self.err}")
+        wait_until_sync(lambda: text in self.err or self._gone(), f"{text!r} in: {self.err}", _PATIENCE)
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
         """Send `signum`; answer the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signum)
         try:
-            return self.process.wait(20)
+            return self.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -109,7 +117,7 @@ class Serve(Command):
         ports = [word for flag in ("--port", "--embedded-port") if flag not in arguments for word in (flag, "0")]
         super().__init__("serve", *ports, *arguments, cwd=cwd, env=env, name=name)
         try:
-            wait_until_sync(lambda: "XADD" in self.out or self._gone(), "the banner")
+            wait_until_sync(lambda: "XADD" in self.out or self._gone(), "the banner", _PATIENCE)
         except BaseException:
             self.stop()
             raise
