@@ -54,6 +54,11 @@ class GlobSet:
         self._patterns = tuple(glob for glob in self.globs if "*" in glob)
         self._hash = hash(self.globs)
 
+    @property
+    def exact(self) -> frozenset[str] | None:
+        """The texts it holds, when they can be listed; None when one of its globs has a star."""
+        return None if self._patterns else self._exact
+
     def __contains__(self, text: str) -> bool:
         return text in self._exact or any(glob_matches(pattern, text) for pattern in self._patterns)
 

@@ -52,8 +52,8 @@ class Cohort:
         return block, events
 
 
-class Routes:
-    """From (tenant, channel, type) to the cohorts that want it: so an event costs what it matches.
+class _Shelf:
+    """Cohorts that have to be asked, and what they answered.
 
     Memoised. A new cohort does not void the memo: each remembered route catches up with the cohorts that came after
     it when it is next used.
@@ -61,42 +61,100 @@ class Routes:
 
     _MOST = 4096  # attributes are the publisher's to choose: they must not grow our memory
 
+    __slots__ = ("_cohorts", "_gone", "_memo", "_places")
+
     def __init__(self) -> None:
         self._cohorts: list[Cohort | None] = []
         self._places: dict[Cohort, int] = {}
-        self._memo: dict[tuple[str | None, str, str], tuple[int, list[Cohort]]] = {}
+        self._gone = 0
+        self._memo: dict[tuple[str | None, str, str], tuple[int, int, list[Cohort]]] = {}
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def __iter__(self) -> Iterator[Cohort]:
-        return iter(tuple(self._places))
-
     def add(self, cohort: Cohort) -> None:
-        """Route to `cohort` too."""
         self._places[cohort] = len(self._cohorts)
         self._cohorts.append(cohort)
 
     def remove(self, cohort: Cohort) -> None:
-        """Route to it no more."""
         self._cohorts[self._places.pop(cohort)] = None
+        self._gone += 1
         if len(self._cohorts) > 2 * len(self._places) + 64:
             self._cohorts = list(self._places)
             self._places = {kept: at for at, kept in enumerate(self._places)}
             self._memo.clear()
 
     def to(self, tenant: str | None, channel: str, type_: str) -> list[Cohort]:
-        """The cohorts whose filter accepts such an event. Some may have lost all members since."""
         key = (tenant, channel, type_)
         known = self._memo.get(key)
-        if known is not None and known[0] == len(self._cohorts):
-            return known[1]
-        upto, cohorts = known or (0, [])
+        if known is not None and known[0] == len(self._cohorts) and known[1] == self._gone:
+            return known[2]
+        upto, _, cohorts = known or (0, 0, [])
         cohorts = [cohort for cohort in cohorts if cohort in self._places]
         for cohort in self._cohorts[upto:]:
             if cohort is not None and cohort.key.filter.accepts(tenant, channel, type_):
                 cohorts.append(cohort)
         if len(self._memo) >= self._MOST:
             self._memo.clear()
-        self._memo[key] = (len(self._cohorts), cohorts)
+        self._memo[key] = (len(self._cohorts), self._gone, cohorts)
         return cohorts
+
+
+_Place = tuple[str, str | None]
+_EVERY: _Place = ("", None)
+
+
+def _places(filter_: Filter) -> list[_Place]:
+    """Where a filter is kept: under the exact channels it is limited to, else its exact types, its tenant, or all."""
+    for kind, globs in (
+        ("channel", filter_.channels),
+        ("channel", filter_.allowed_channels),
+        ("type", filter_.types),
+        ("type", filter_.allowed_types),
+    ):
+        if globs is not None and globs.exact is not None:
+            return [(kind, name) for name in globs.exact]
+    return [_EVERY if filter_.tenant is None else ("tenant", filter_.tenant)]
+
+
+class Routes:
+    """From (tenant, channel, type) to the cohorts that want it: so an event costs what it matches.
+
+    A filter that names what it wants exactly is only asked about events that have that name: with 10,000 subscribers
+    to a channel each, the first event of a channel would otherwise ask all of them, 4 ms at a time.
+    """
+
+    def __init__(self) -> None:
+        self._cohorts: dict[Cohort, None] = {}
+        self._shelves: dict[_Place, _Shelf] = {}
+
+    def __len__(self) -> int:
+        return len(self._cohorts)
+
+    def __iter__(self) -> Iterator[Cohort]:
+        return iter(tuple(self._cohorts))
+
+    def add(self, cohort: Cohort) -> None:
+        """Route to `cohort` too."""
+        self._cohorts[cohort] = None
+        for place in _places(cohort.key.filter):
+            self._shelves.setdefault(place, _Shelf()).add(cohort)
+
+    def remove(self, cohort: Cohort) -> None:
+        """Route to it no more."""
+        del self._cohorts[cohort]
+        for place in _places(cohort.key.filter):
+            shelf = self._shelves[place]
+            shelf.remove(cohort)
+            if not len(shelf):
+                del self._shelves[place]
+
+    def to(self, tenant: str | None, channel: str, type_: str) -> list[Cohort]:
+        """The cohorts whose filter accepts such an event."""
+        found: list[Cohort] = []
+        for place in (_EVERY, ("channel", channel), ("type", type_), ("tenant", tenant)):
+            shelf = self._shelves.get(place)
+            if shelf is not None:
+                more = shelf.to(tenant, channel, type_)
+                found = found + more if found else more
+        return found
