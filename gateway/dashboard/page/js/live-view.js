@@ -28,7 +28,8 @@ const DRAW_PAUSE = 80;
 
 const WIDE = matchMedia("(min-width: 64rem)");
 
-const HELD = { paused: "Paused", reading: "Held while you read", scrolled: "Held while you scroll" };
+const HELD = { paused: "Paused", reading: "Held", scrolled: "Held" };
+const WHY_HELD = { paused: "", reading: "while you read an event", scrolled: "while you look at older events" };
 
 export class LiveView {
   #subscription = readHash("");
@@ -246,7 +247,9 @@ export class LiveView {
     const { held, waiting, term } = this.tail;
     setText(byId("pause"), held === null ? "Pause" : "Resume");
     const rows = term === "" ? countOf(shown, "row") : `${countOf(shown, "row")} with “${term}”`;
-    setText(byId("tail-note"), held === null ? rows : `${HELD[held]} · ${rows}`);
+    const note = byId("tail-note");
+    setText(note, held === null ? rows : `${HELD[held]} · ${rows}`);
+    note.title = held === null ? "" : WHY_HELD[held];
     const newer = byId("newer");
     newer.hidden = waiting === 0;
     setText(newer, `${formatCount(waiting)} newer`);
