@@ -81,3 +81,14 @@ def test_nothing_is_left_of_those_who_left() -> None:
     routes.remove(one)
     assert routes.to(None, "a", "t") == []
     assert not routes._shelves
+
+
+def test_a_remembered_route_forgets_who_left() -> None:
+    routes = Routes()
+    one = cohort(Filter(channels=channel_globs(["a"])))
+    other = cohort(Filter(channels=channel_globs(["a"]), types=type_globs(["t*"])))
+    routes.add(one)
+    routes.add(other)
+    assert set(routes.to(None, "a", "tt")) == {one, other}
+    routes.remove(one)
+    assert routes.to(None, "a", "tt") == [other]
