@@ -52,7 +52,7 @@ class Counter(asyncio.BufferedProtocol):
         if first.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
             self.opened.set_result(None)
         else:
-            self.opened.set_exception(ConnectionError(f"no stream: {first[:200]!r}"))
+            self.opened.set_exception(ConnectionError(f"no stream: {first[:600]!r}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.error = repr(exc) if exc else "closed by the server"

@@ -60,9 +60,9 @@ def test_verify_sees_loss_repetition_and_what_was_not_asked_for() -> None:
     tally = verify.Tally(expected=[0, 2, 4, 6, 8])
     for number in (0, 2, 2, 6, 5):
         tally.see(payload(number, 60))
-    assert (tally.lost, tally.repeated, tally.foreign, tally.missing) == (1, 1, 1, 2)
+    assert (tally.lost, tally.repeated, tally.foreign, tally.late) == (1, 1, 1, 1)
     tally.see(payload(8, 60))
-    assert tally.missing == 1
+    assert (tally.lost, tally.late) == (1, 0)
 
 
 def test_verify_sees_disorder() -> None:

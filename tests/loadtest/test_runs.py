@@ -88,7 +88,7 @@ def test_verify_finds_nothing_wrong_with_the_gateway(tmp_path: Path) -> None:
     row = found["rows"]["gateway"]
     assert row["cuts"] > 0
     assert row["deliveries"] == 2 * 150 + 2 * 150
-    assert row["lost"] == row["repeated"] == row["foreign"] == 0
+    assert row["lost"] == row["late"] == row["repeated"] == row["foreign"] == 0
 
 
 def test_storm_counts_the_commands_of_redis(tmp_path: Path) -> None:
