@@ -152,6 +152,11 @@ def _checker(scheme: Scheme, secret: str) -> tuple[str, Callable[[bytes, bytes],
     )
 
 
+def check_key(scheme: Scheme, secret: str) -> None:
+    """Raise `ValueError` unless `verify` can use `secret`: a secret, or a public key where the scheme has them."""
+    _checker(scheme, secret)
+
+
 def verify(scheme: Scheme, secret: str, headers: Mapping[str, str], body: bytes, now: float) -> None:
     """Check a received request. `headers` has lower-case names. Raises `SignatureError` saying what is wrong."""
     given = headers.get(scheme.signature_header.lower())

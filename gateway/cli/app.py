@@ -21,6 +21,9 @@ COMMANDS: Mapping[str, str] = {
     "publish": "gateway.cli.publish",
     "tail": "gateway.cli.tail",
     "keys": "gateway.cli.keys",
+    "bridge": "gateway.cli.bridge",
+    "webhooks": "gateway.cli.webhooks",
+    "listen": "gateway.cli.listen",
     "config": "gateway.cli.config",
     "doctor": "gateway.cli.doctor",
 }
