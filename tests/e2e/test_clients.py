@@ -102,7 +102,7 @@ class Story:
     def all_connected(self) -> None:
         """Wait until each has a subscription."""
         count = len(self.clients)
-        wait_until_sync(lambda: self.gateway.subscriptions() == count, f"{count} subscriptions", 30)
+        wait_until_sync(lambda: self.gateway.subscriptions() == count, f"{count} subscriptions", 60)
 
     def idle(self) -> None:
         """Wait while heartbeats go out to all: one more subscriber counts them."""

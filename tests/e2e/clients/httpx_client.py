@@ -20,6 +20,6 @@ with httpx.Client(timeout=httpx.Timeout(5, read=45)) as client:
                     last_id = event.id or last_id
                     delay = delay if event.retry is None else event.retry / 1000
                     print(json.dumps({"type": event.event, "data": event.data, "id": event.id}), flush=True)
-        except httpx.TransportError as error:
+        except httpx.HTTPError as error:
             print(json.dumps({"error": repr(error)}), flush=True)
         time.sleep(delay)

@@ -55,7 +55,7 @@ class GatewayProcess:
             command = ["-m", "gateway", "serve", "--port", str(self.port), "--redis-url", self._redis_url]
             env = environment({f"GATEWAY_{name.upper()}": str(value) for name, value in self._settings.items()})
         self._child = Child([sys.executable, *command], self._log, env)
-        wait_until_sync(self._is_ready, "the gateway is ready")
+        wait_until_sync(self._is_ready, "the gateway is ready", 60)
 
     def _is_ready(self) -> bool:
         assert self.child.running, f"the gateway ended at once: {self.log()}"
