@@ -46,6 +46,9 @@ class Telemetry:
         )
         self.frames_written = counter("gateway_frames_written", "Events written to subscribers")
         self.bytes_written = counter("gateway_bytes_written", "Bytes of body written to subscribers")
+        self.fallbacks = counter(
+            "gateway_fallbacks", "Times a slow subscriber left the live lane to catch up by itself"
+        )
         self.replays = counter("gateway_replays", "Subscriptions that began before the tail, by source", ["source"])
         self.events_replayed = counter("gateway_events_replayed", "Events written during replays")
         self.gaps = counter("gateway_gaps", "Gaps told to subscribers", ["reason"])
@@ -106,6 +109,10 @@ class Telemetry:
     def lagged(self, seconds: float) -> None:
         """So long after the batch was read, it was handed to a connection."""
         self.lag.observe(seconds)
+
+    def fell_back(self) -> None:
+        """A subscriber left the live lane."""
+        self.fallbacks.inc()
 
     def gap(self, reason: str) -> None:
         """A subscriber was told of a gap."""

@@ -43,6 +43,7 @@ class LaneMeter(Protocol):
     def wrote(self, events: int, size: int, *, replay: bool) -> None: ...
     def lagged(self, seconds: float) -> None: ...
     def gap(self, reason: str) -> None: ...
+    def fell_back(self) -> None: ...
 
 
 class _Delivery(NamedTuple):
@@ -272,6 +273,7 @@ class LiveLane:
         """Out of the lane, with cursors where it was left."""
         member.cursors = tuple(self.cursors(position))
         self.leave(member)
+        self._meter.fell_back()
         self._fall_back(member)
 
     def _touch(self, cohort: Cohort) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from gateway.app import create_app
-from gateway.server import serve
+from gateway.server import serve, supervise
 from gateway.settings import Settings
 from gateway.telemetry import configure_logging
 
@@ -49,7 +49,9 @@ def main(lane: str, options: dict[str, Any]) -> int:
     """Serve until a signal."""
     settings = Settings(**options)
     configure_logging(settings.log_level, settings.log_json)
-    return serve(settings, on_started=say) if lane == "direct" else serve_plain(settings)
+    if lane == "plain":
+        return serve_plain(settings)
+    return (supervise if settings.workers > 1 else serve)(settings, on_started=say)
 
 
 if __name__ == "__main__":
