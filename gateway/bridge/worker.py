@@ -127,9 +127,13 @@ class Worker:
 
     async def stop(self) -> None:
         """Start nothing more, finish what is in flight, write it, and leave the shards to the others."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:
+            # Again until it has worked: a cancellation that meets redis-py in the middle of a command can get lost
+            # (seen on a loaded machine), and the task would sleep and go on for ever.
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.5)
         await asyncio.gather(*(pump.stop(self._pace.patience) for pump in self.pumps.values()))
         await self._committer.flushed(2.0)
         await self._committer.stop()
