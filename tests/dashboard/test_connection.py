@@ -192,6 +192,17 @@ def test_coming_back_resumes_where_the_page_was(view: View, publish: Publish, st
     assert view.data() == numbers(1, 10)
 
 
+def test_a_page_that_is_put_aside_frees_its_connection(view: View, publish: Publish, stream: str) -> None:
+    """One of the six that a browser has for a host."""
+    view.open(stream)
+    with view.page.expect_event("requestfailed", lambda request: request.resource_type == "eventsource"):
+        view.page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    publish("a.b", "1")
+    assert len(view.streams) == 1
+    view.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    view.wait_rows(1)
+
+
 def test_a_short_look_elsewhere_changes_nothing(view: View, publish: Publish, stream: str) -> None:
     view.open(stream)
     view.page.evaluate(HIDE % "true" + CHANGED + HIDE % "false" + CHANGED)
