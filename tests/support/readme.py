@@ -11,7 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import BaseSettings
 
-from gateway.bridge.dialects import DIALECTS, Dialect
+from gateway.bridge.dialects import markdown_table
 from gateway.bridge.endpoint import EndpointConfig
 from gateway.bridge.metrics import BridgeMetrics
 from gateway.cli.flags import default_text, flag_name, variables
@@ -96,33 +96,9 @@ def metrics() -> str:
     )
 
 
-def _waits(waits: Sequence[float]) -> str:
-    return ", ".join("0" if wait == 0 else _duration(wait) for wait in waits)
-
-
-def _signature(dialect: Dialect) -> str:
-    scheme = dialect.scheme
-    if scheme is None:
-        return "none"
-    return f"`{scheme.signature_header}` over `{scheme.signed}`, {' or '.join(scheme.forms)}, {scheme.encoding}"
-
-
 def dialects() -> str:
     """What each kind of webhook receiver gets."""
-    return _table(
-        ("dialect", "body", "signature", "wait before each attempt", "then on the failover URL", "timeout"),
-        (
-            [
-                f"`{name}`",
-                f"`{dialect.envelope}`",
-                _signature(dialect),
-                _waits(dialect.schedule),
-                _waits(dialect.failover),
-                _duration(dialect.timeout),
-            ]
-            for name, dialect in DIALECTS.items()
-        ),
-    )
+    return markdown_table()
 
 
 def endpoint() -> str:
