@@ -31,6 +31,7 @@ POLL: Final = 0.5
 _KEYS = "gateway:{keys}"
 _VERSION = "gateway:{keys}:version"
 _REFRESH_FLOOR = 0.1
+_MAX_WAITING = 1000
 # Only over what was read: of a revocation and a change at the same moment neither may undo the other.
 _WRITE = """
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
@@ -185,6 +186,8 @@ class KeyRing:
         self._version: bytes | None = None
         self._looked = -_REFRESH_FLOOR
         self._looking: asyncio.Task[bool] | None = None
+        self._next: asyncio.Task[bool] | None = None
+        self._waiting = 0
         self.listeners: list[Callable[[], None]] = []
         """Called after each change of any key; they must not block and not raise."""
         self.loaded = False
@@ -206,18 +209,25 @@ class KeyRing:
         """Whose key this is, if it is good. Raises nothing: with Redis away memory answers."""
         digest = digest_of(key)
         record = self._by_digest.get(digest)
-        # A key that was made this moment may not be known yet: look again, all callers together, ten times a second.
-        if record is None and self._clock() - self._looked >= _REFRESH_FLOOR and await self.refresh():
+        if record is None and self._waiting < _MAX_WAITING and await self.refresh():
             record = self._by_digest.get(digest)
         if record is None or not hmac.compare_digest(record.digest, digest):
             return None
         return self.current(record.id)
 
     async def refresh(self) -> bool:
-        """Look at the version, and read the keys if it is another. False when Redis is away. Single flight."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(), name="keys")
-        return await asyncio.shield(self._looking)
+        """Look at the version, and read the keys if it is another. False when Redis is away.
+
+        Sees what was there when it was called: a key that was made a moment ago.  All callers share one look, and there
+        are at most ten a second, so that unknown keys can be tried at any rate.
+        """
+        if self._next is None:
+            self._next = asyncio.create_task(self._look_soon(self._looking), name="keys")
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._next)
+        finally:
+            self._waiting -= 1
 
     async def run(self) -> None:
         """Keep up with changes, for ever."""
@@ -231,9 +241,18 @@ class KeyRing:
 
     async def stop(self) -> None:
         """Leave no task behind."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        tasks = [task for task in (self._next, self._looking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_soon(self, before: asyncio.Task[bool] | None) -> bool:
+        # A look under way may have passed Redis before the key was made that this one is for.
+        if before is not None:
+            await asyncio.gather(before, return_exceptions=True)
+        await asyncio.sleep(self._looked + _REFRESH_FLOOR - self._clock())
+        self._looking, self._next = self._next, None
+        return await self._look()
 
     async def _look(self) -> bool:
         try:

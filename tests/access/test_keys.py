@@ -69,10 +69,9 @@ async def test_a_key_is_good_at_once_and_a_revoked_one_is_not(store: KeyStore) -
     clock = Clock()
     ring = KeyRing(store, clock, time.time)
     assert await ring.refresh()
-    record, key = await store.create("n", ["subscribe"], {})
-    assert await ring.find(key) is None, "looked a moment ago"
-    clock.time += 1
-    assert await ring.find(key) == record.principal
+    for _ in range(3):
+        record, key = await store.create("n", ["subscribe"], {})
+        assert await ring.find(key) == record.principal
     await store.revoke(record.id)
     await ring.refresh()
     assert await ring.find(key) is None
@@ -118,9 +117,9 @@ async def test_a_flood_of_bad_keys_costs_redis_nothing(store: KeyStore, vault: R
     clock.time += 1
     with vault.client() as client:
         before = client.info("commandstats")["cmdstat_get"]["calls"]
-        for n in range(2000):
-            assert await ring.find("gwk_" + str(n).rjust(43, "x")) is None
-        assert client.info("commandstats")["cmdstat_get"]["calls"] - before <= 1
+        bad = ("gwk_" + str(n).rjust(43, "x") for n in range(2000))
+        assert set(await asyncio.gather(*map(ring.find, bad))) == {None}
+        assert client.info("commandstats")["cmdstat_get"]["calls"] - before <= 2
     assert await ring.find(good) is not None
     assert await ring.find(good[:-1] + ("A" if good[-1] != "A" else "B")) is None
     assert await ring.find("gwk_" + "\udc80" * 43) is None

@@ -8,26 +8,33 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.gateway import LANES, GatewayProcess, Lane
+from tests.support.gateway import LANES, GatewayProcess
 from tests.support.redisserver import RedisServer
 from tests.support.sseclient import EventStream, subscribe
-from tests.support.tokens import SECRET, Signer, bearer, hs256, make_key, with_store
+from tests.support.tokens import SECRET, bearer, hs256, make_key, with_store
 from tests.support.wait import wait_until
 
 Start = Callable[..., GatewayProcess]
 JSON = {"Accept": "application/json"}
+APP = "https://app.example"
 
 
-@pytest.fixture
-def pair(vault: RedisServer, start_gateway: Start) -> list[GatewayProcess]:
+@pytest.fixture(scope="module")
+def pair(shared_vault: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[GatewayProcess]]:
     """Two processes over one Redis, one of each lane."""
-    return [start_gateway(vault.url, lane, jwt_secret=SECRET) for lane in LANES]
+    folder = tmp_path_factory.mktemp("pair")
+    settings = {"jwt_secret": SECRET, "log_level": "debug", "cors_origins": [APP], "max_header_bytes": 8192}
+    gateways = [GatewayProcess(shared_vault.url, folder / lane, lane, **settings).start() for lane in LANES]
+    yield gateways
+    for gateway in gateways:
+        gateway.stop()
+        assert "Traceback" not in gateway.log_text()
 
 
 async def follow(gateway: GatewayProcess, token: str, **query: str) -> EventStream:
@@ -37,17 +44,17 @@ async def follow(gateway: GatewayProcess, token: str, **query: str) -> EventStre
     return stream
 
 
-async def test_a_revoked_key_ends_its_streams_everywhere(vault: RedisServer, pair: list[GatewayProcess]) -> None:
-    record, key = await make_key(vault.url)
-    _, other = await make_key(vault.url)
+async def test_a_revoked_key_ends_its_streams_everywhere(shared_vault: RedisServer, pair: list[GatewayProcess]) -> None:
+    record, key = await make_key(shared_vault.url)
+    _, other = await make_key(shared_vault.url)
     ended = [await follow(gateway, key, stream="t.a") for gateway in pair for _ in range(5)]
     kept = [await follow(gateway, other, stream="t.a") for gateway in pair]
-    await with_store(vault.url, lambda store: store.revoke(record.id))
+    await with_store(shared_vault.url, lambda store: store.revoke(record.id))
     for stream in ended:
         assert await stream.told("closing") == {"reason": "revoked", "reconnect": False}
         await stream.until_closed()
         assert stream.complete, "never cut inside a block"
-    with vault.client() as client:
+    with shared_vault.client() as client:
         client.xadd("t.a", {"type": "a.b", "data": "1"})
     for stream in kept:
         await stream.has(1)
@@ -57,11 +64,11 @@ async def test_a_revoked_key_ends_its_streams_everywhere(vault: RedisServer, pai
         assert httpx.get(f"{gateway.url}/api/events", headers=bearer(key) | JSON).status_code == 401
 
 
-async def test_a_narrowed_key(vault: RedisServer, pair: list[GatewayProcess]) -> None:
-    record, key = await make_key(vault.url, channels=["a", "b"])
+async def test_a_narrowed_key(shared_vault: RedisServer, pair: list[GatewayProcess]) -> None:
+    record, key = await make_key(shared_vault.url, channels=["a", "b"])
     wide = [await follow(gateway, key, stream="t.a") for gateway in pair]
     gone = [await follow(gateway, key, stream="t.a", channel="b") for gateway in pair]
-    await with_store(vault.url, lambda store: store.change(record.id, None, {"channels": ["a"]}))
+    await with_store(shared_vault.url, lambda store: store.change(record.id, None, {"channels": ["a"]}))
     for stream in gone:
         # It asked for b by name; with its own words it would be refused when it comes back.
         assert await stream.told("closing") == {"reason": "revoked", "reconnect": False}
@@ -69,7 +76,7 @@ async def test_a_narrowed_key(vault: RedisServer, pair: list[GatewayProcess]) ->
     for gateway, stream in zip(pair, wide, strict=True):
         assert await stream.told("closing") == {"reason": "revoked", "reconnect": True}
         await stream.until_closed()
-        with vault.client() as client:
+        with shared_vault.client() as client:
             for channel in "ab":
                 client.xadd("t.a", {"type": "x.y", "channel": channel, "data": "1"})
         back = await subscribe(
@@ -82,12 +89,12 @@ async def test_a_narrowed_key(vault: RedisServer, pair: list[GatewayProcess]) ->
 
 
 @pytest.mark.parametrize("carrier", ["key", "token", "ticket"])
-async def test_expiry_ends_streams(vault: RedisServer, pair: list[GatewayProcess], carrier: str) -> None:
+async def test_expiry_ends_streams(shared_vault: RedisServer, pair: list[GatewayProcess], carrier: str) -> None:
     expires = time.time() + 3
     if carrier == "token":
         credential = hs256({"sub": "u", "scope": "subscribe", "exp": expires})
     else:
-        _, credential = await make_key(vault.url, expires_at=expires)
+        _, credential = await make_key(shared_vault.url, expires_at=expires)
     streams = []
     for gateway in pair:
         query = {"stream": "t.a"}
@@ -104,9 +111,14 @@ async def test_expiry_ends_streams(vault: RedisServer, pair: list[GatewayProcess
     assert httpx.get(f"{pair[0].url}/api/events", headers=bearer(credential) | JSON).status_code == 401
 
 
-async def test_the_first_key_closes_an_open_gateway(vault: RedisServer, start_gateway: Start, lane: Lane) -> None:
-    gateway = start_gateway(vault.url, lane)
-    url = f"{gateway.url}/api/events"
+async def test_an_open_gateway_and_the_first_key(vault: RedisServer, start_gateway: Start) -> None:
+    gateway = start_gateway(vault.url, cors_origins=[APP])
+    url, event = f"{gateway.url}/api/events", b'{"type":"a.b","data":1,"stream":"t.b"}'
+    post = lambda **headers: httpx.post(url, content=event, headers=headers).status_code  # noqa: E731
+    assert [post(), post(Origin=gateway.url), post(Origin=APP)] == [201, 201, 201]
+    assert [post(Origin="https://evil.example"), post(Origin="null")] == [403, 403], "a web page that posts"
+    assert httpx.get(url, headers={"Host": "evil.example", **JSON}).status_code == 403, "DNS rebinding"
+    assert httpx.get(url, headers={"Host": "localhost:1", **JSON}).status_code == 200
     assert httpx.get(url, headers=JSON | bearer("anything")).status_code == 200, "credentials are ignored"
     stream = await subscribe(gateway.url, {"stream": "t.a"})
     record, key = await make_key(vault.url, tenant="t1")
@@ -127,8 +139,8 @@ async def test_the_first_key_closes_an_open_gateway(vault: RedisServer, start_ga
     assert httpx.get(url, headers=JSON).status_code == 401, "the last key's end does not open it again"
 
 
-async def test_two_processes_want_one_ticket(vault: RedisServer, pair: list[GatewayProcess]) -> None:
-    _, key = await make_key(vault.url)
+async def test_two_processes_want_one_ticket(shared_vault: RedisServer, pair: list[GatewayProcess]) -> None:
+    _, key = await make_key(shared_vault.url)
     async with httpx.AsyncClient(timeout=20) as http:
         for _ in range(40):
             ticket = (await http.post(f"{pair[0].url}/api/tickets", headers=bearer(key))).json()["ticket"]
@@ -140,10 +152,10 @@ async def test_two_processes_want_one_ticket(vault: RedisServer, pair: list[Gate
             assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401, 401, 401]
 
 
-async def test_tickets_that_are_not_good(vault: RedisServer, pair: list[GatewayProcess]) -> None:
+async def test_tickets_that_are_not_good(shared_vault: RedisServer, pair: list[GatewayProcess]) -> None:
     gateway = pair[0]
-    record, key = await make_key(vault.url, "subscribe", tenant="t1")
-    _, publisher = await make_key(vault.url, "publish")
+    record, key = await make_key(shared_vault.url, "subscribe", tenant="t1")
+    _, publisher = await make_key(shared_vault.url, "publish")
     url = f"{gateway.url}/api/events"
     ask = lambda ticket: httpx.get(url, params={"ticket": ticket}, headers=JSON).status_code  # noqa: E731
     issue = lambda: httpx.post(f"{gateway.url}/api/tickets", headers=bearer(key))  # noqa: E731
@@ -152,7 +164,7 @@ async def test_tickets_that_are_not_good(vault: RedisServer, pair: list[GatewayP
     assert answer.status_code == 201 and answer.headers["cache-control"] == "no-store"
     assert answer.json()["expires_in"] == 30
     ticket = answer.json()["ticket"]
-    with vault.client() as client:
+    with shared_vault.client() as client:
         (name,) = client.keys("gateway:ticket:*")
         assert ticket.encode() not in name and 25 < client.ttl(name) <= 30
         client.delete(name)  # as its time to live does
@@ -162,17 +174,15 @@ async def test_tickets_that_are_not_good(vault: RedisServer, pair: list[GatewayP
     late = issue().json()["ticket"]
     assert httpx.post(url, params={"ticket": late}, json={"type": "a.b", "data": 1}).status_code == 401
     assert httpx.get(f"{gateway.url}/metrics", params={"ticket": late}).status_code == 401
-    await with_store(vault.url, lambda store: store.revoke(record.id))
+    await with_store(shared_vault.url, lambda store: store.revoke(record.id))
     await wait_until(lambda: issue().status_code == 401)
     assert ask(late) == 401, "a ticket has the rights that its maker has now"
 
 
-async def test_no_credential_is_ever_logged(vault: RedisServer, start_gateway: Start) -> None:
-    signer = Signer("ES256")
-    secret = "SECRETSECRETSECRETSECRETSECRETSECRET"
-    gateway = start_gateway(vault.url, log_level="debug", jwt_secret=secret, jwt_public_key=signer.pem)
-    _, key = await make_key(vault.url, "subscribe publish")
-    token = signer.sign({"sub": "u", "scope": "subscribe"})
+async def test_no_credential_is_ever_logged(shared_vault: RedisServer, pair: list[GatewayProcess]) -> None:
+    gateway = pair[0]
+    _, key = await make_key(shared_vault.url, "subscribe publish")
+    token = hs256({"sub": "u", "scope": "subscribe publish"})
     bad = [hs256({"sub": "x"}, "y" * 40), "gwk_" + "q" * 43, "a.b.c", "MARKEDMARKED", key[:-2], token[:-2] + "xx"]
     texts = [key, token, *bad]
     answers: list[Any] = []
@@ -186,22 +196,21 @@ async def test_no_credential_is_ever_logged(vault: RedisServer, start_gateway: S
             answers.append(http.post("/api/events", headers=bearer(text), content=b"{"))
             answers.append(http.post("/api/tickets", headers=bearer(text)))
             answers.append(http.get(f"/{text}", headers=bearer(text)))
-        metrics = http.get("/metrics", headers=bearer((await make_key(vault.url, "admin"))[1])).text
-    gateway.stop()
+        metrics = http.get("/metrics", headers=bearer((await make_key(shared_vault.url, "admin"))[1])).text
     said = gateway.log_text() + metrics
-    for text in (*texts, secret):
+    for text in (*texts, SECRET):
         assert text not in said and text[-12:] not in said
     for answer in answers:
         if answer.request.url.path.startswith("/api"):
             assert not [text for text in texts if text in answer.text or text in str(answer.headers)]
 
 
-async def test_limits_answer_with_retry_after(vault: RedisServer, start_gateway: Start, lane: Lane) -> None:
+async def test_limits_answer_with_retry_after(shared_vault: RedisServer, start_gateway: Start) -> None:
     gateway = start_gateway(
-        vault.url, lane, max_connections=3, max_connections_per_principal=2, publish_events_per_second=2
+        shared_vault.url, max_connections=3, max_connections_per_principal=2, publish_events_per_second=2
     )
-    _, key = await make_key(vault.url, "subscribe publish")
-    _, other = await make_key(vault.url, "subscribe publish", limits={"connections": 1, "publish_events": 0})
+    _, key = await make_key(shared_vault.url, "subscribe publish")
+    _, other = await make_key(shared_vault.url, "subscribe publish", limits={"connections": 1, "publish_events": 0})
     first, second = await follow(gateway, key, stream="t.a"), await follow(gateway, key, stream="t.a")
     over = httpx.get(f"{gateway.url}/api/events", headers=bearer(key))
     assert over.status_code == 429 and int(over.headers["retry-after"]) >= 1
@@ -229,38 +238,28 @@ async def test_limits_answer_with_retry_after(vault: RedisServer, start_gateway:
         await stream.until_closed()
 
 
-async def test_cors_over_a_stream(vault: RedisServer, start_gateway: Start, lane: Lane) -> None:
-    app = "https://app.example"
-    gateway = start_gateway(vault.url, lane, cors_origins=[app])
-    _, key = await make_key(vault.url)
+@pytest.mark.parametrize("at", range(len(LANES)), ids=LANES)
+async def test_cors_over_a_stream(shared_vault: RedisServer, pair: list[GatewayProcess], at: int) -> None:
+    gateway = pair[at]
+    _, key = await make_key(shared_vault.url)
     cookie = {"Cookie": f"gateway_token={key}"}
-    async with await subscribe(gateway.url, {"stream": "t.a"}, headers={**cookie, "Origin": app}) as stream:
-        assert stream.status == 200 and stream.headers["access-control-allow-origin"] == app
+    async with await subscribe(gateway.url, {"stream": "t.a"}, headers={**cookie, "Origin": APP}) as stream:
+        assert stream.status == 200 and stream.headers["access-control-allow-origin"] == APP
         assert stream.headers["access-control-allow-credentials"] == "true"
     evil = httpx.get(f"{gateway.url}/api/events", headers={**cookie, "Origin": "https://evil.example", **JSON})
     assert evil.status_code == 403 and "access-control-allow-origin" not in evil.headers
-    refused = httpx.get(f"{gateway.url}/api/events", headers={"Origin": app, **JSON})
-    assert refused.status_code == 401 and refused.headers["access-control-allow-origin"] == app
+    refused = httpx.get(f"{gateway.url}/api/events", headers={"Origin": APP, **JSON})
+    assert refused.status_code == 401 and refused.headers["access-control-allow-origin"] == APP
     preflight = {
-        "Origin": app,
+        "Origin": APP,
         "Access-Control-Request-Method": "GET",
         "Access-Control-Request-Headers": "last-event-id",
     }
     assert httpx.options(f"{gateway.url}/api/events", headers=preflight).status_code == 204
 
 
-async def test_a_web_page_cannot_use_an_open_gateway(vault: RedisServer, start_gateway: Start) -> None:
-    gateway = start_gateway(vault.url, cors_origins=["https://app.example"])
-    url, event = f"{gateway.url}/api/events", b'{"type":"a.b","data":1,"stream":"t.a"}'
-    post = lambda **headers: httpx.post(url, content=event, headers=headers).status_code  # noqa: E731
-    assert [post(), post(Origin=gateway.url), post(Origin="https://app.example")] == [201, 201, 201]
-    assert [post(Origin="https://evil.example"), post(Origin="null")] == [403, 403]
-    assert httpx.get(url, headers={"Host": "evil.example", **JSON}).status_code == 403, "DNS rebinding"
-    assert httpx.get(url, headers={"Host": "localhost:1", **JSON}).status_code == 200
-
-
-def test_heads_without_end(vault: RedisServer, start_gateway: Start) -> None:
-    gateway = start_gateway(vault.url, max_header_bytes=8192)
+def test_heads_without_end(pair: list[GatewayProcess]) -> None:
+    gateway = pair[0]
     ask = lambda size: httpx.get(f"{gateway.url}/healthz", headers={"X": "x" * size}).status_code  # noqa: E731
     assert [ask(7000), ask(9000), ask(200_000)] == [200, 431, 431]
     assert httpx.get(f"{gateway.url}/healthz", params={"x": "y" * 20_000}).status_code == 431
