@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Iterator
 from typing import Annotated, NamedTuple
 
@@ -13,7 +11,7 @@ from pydantic_settings import BaseSettings
 from rich.table import Table
 
 from gateway.cli import console
-from gateway.cli.flags import flag_name, value_text, variable_in_force, variables, with_settings
+from gateway.cli.flags import flag_name, unknown_variables, value_text, variable_in_force, variables, with_settings
 from gateway.settings import ClientSettings, Settings, masked_url
 
 app = typer.Typer()
@@ -44,19 +42,6 @@ def rows(settings: BaseSettings, given: set[str]) -> Iterator[Row]:
         yield Row(field, variables(kind, field)[0], _masked(getattr(settings, field)), origin)
 
 
-def unknown_variables() -> list[str]:
-    """``GATEWAY_*`` variables that nobody reads, each with what may have been meant."""
-    known = [
-        name for kind in (Settings, ClientSettings) for field in kind.model_fields for name in variables(kind, field)
-    ]
-    found = []
-    for name in sorted(os.environ):
-        if name.startswith("GATEWAY_") and name.upper() not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            found.append(f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else ""))
-    return found
-
-
 @app.command()
 @with_settings
 def config(
@@ -69,7 +54,7 @@ def config(
     """Print every setting: its value, secrets masked, and whether a flag, a variable or the default gave it."""
     given = {name for name, value in ctx.params.items() if value is not None}
     found = [*rows(settings, given), *rows(client, given)]
-    for text in unknown_variables():
+    for text in unknown_variables(Settings, ClientSettings):
         console.warn(text)
     if as_json:
         values = {**settings.model_dump(mode="json"), **client.model_dump(mode="json")}

@@ -14,6 +14,7 @@ flag or the variable to blame.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import os
@@ -52,6 +53,17 @@ def variable_in_force(settings: type[BaseSettings], field: str) -> str | None:
     """The variable that is set and gives the field its value, else None."""
     # Empty counts as unset (env_ignore_empty): compose files pass empty variables for what is not configured.
     return next((name for name in variables(settings, field) if os.environ.get(name)), None)
+
+
+def unknown_variables(*kinds: type[BaseSettings]) -> list[str]:
+    """``GATEWAY_*`` variables that are no field of `kinds`, as sentences, each with what may have been meant."""
+    known = [name for kind in kinds for field in kind.model_fields for name in variables(kind, field)]
+    found = []
+    for name in sorted(os.environ):
+        if name.startswith("GATEWAY_") and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            found.append(f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return found
 
 
 def default_text(info: FieldInfo) -> str:

@@ -16,11 +16,11 @@ from gateway.backend.embedded import EmbeddedValkey
 from gateway.backend.inspection import RedisProblem, inspect
 from gateway.cli import banner, console
 from gateway.cli.demo import Demo
-from gateway.cli.flags import with_settings
+from gateway.cli.flags import unknown_variables, with_settings
 from gateway.guard import AccessError, check_access
 from gateway.server import is_port_taken, supervise
 from gateway.server import serve as run_one
-from gateway.settings import Settings
+from gateway.settings import ClientSettings, Settings
 from gateway.telemetry import configure_logging
 
 app = typer.Typer()
@@ -70,7 +70,7 @@ def _stop(*_: object) -> None:
 def _serve(settings: Settings) -> int:
     with _redis(settings) as source:
         settings = settings.model_copy(update={"redis_url": SecretStr(source.url)})
-        warnings = list(source.warnings)
+        warnings = [*source.warnings, *unknown_variables(Settings, ClientSettings)]
         if asyncio.run(check_access(settings)):
             warnings.insert(0, f"no access is configured: whoever reaches {settings.host} may subscribe and publish")
         demo = Demo(source.url, settings.streams[0], settings.demo_rate) if settings.demo else None

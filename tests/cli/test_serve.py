@@ -156,6 +156,11 @@ def test_other_addresses_need_access_or_consent(tmp_path: Path) -> None:
         assert "no access is configured: whoever reaches 0.0.0.0" in gateway.err
 
 
+def test_a_mistyped_variable_is_pointed_out(tmp_path: Path) -> None:
+    with Serve(cwd=tmp_path, env={"GATEWAY_RETENTION_EVENT": "5"}) as gateway:
+        gateway.wait_for_err("GATEWAY_RETENTION_EVENT is no setting; did you mean GATEWAY_RETENTION_EVENTS?")
+
+
 def test_localhost_by_name_and_ipv6_are_loopback(tmp_path: Path) -> None:
     for index, host in enumerate(("localhost", "::1", "127.1.2.3")):
         with Serve("--host", host, cwd=tmp_path, name=f"serve{index}") as gateway:
