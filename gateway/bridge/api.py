@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
 from pydantic import ValidationError
 
 from gateway.access.principal import Principal
@@ -35,7 +36,8 @@ def unprocessable(field: str, message: str) -> Problem:
 
 def _config(fields: Mapping[str, Any]) -> EndpointConfig:
     try:
-        return EndpointConfig.model_validate(dict(fields))
+        # Strict, so that "active": "no" or "max_in_flight": "16" is an error; lists become tuples only from JSON.
+        return EndpointConfig.model_validate_json(orjson.dumps(dict(fields)), strict=True)
     except ValidationError as error:
         errors = [
             FieldError(".".join(str(part) for part in it["loc"]) or "body", it["msg"].removeprefix("Value error, "))
