@@ -17,7 +17,7 @@ from gateway.sse.parameters import EVENT_ID, PARAMETERS
 
 _EXACT: Schema = {
     "url": URL,
-    "failover_url": or_null(URL, ""),
+    "failover_url": {**or_null(URL, ""), "examples": ["https://backup.example.com/hook"]},
     "events": {"items": text(TYPE_GLOB)},
     "channels": {"items": text(CHANNEL_GLOB)},
     "stream": text(STREAM_KEY),
@@ -43,7 +43,7 @@ def _fields() -> dict[str, Any]:
 
 
 _FIELDS = _fields()
-_SECRET = {"type": "string", "description": "Bring your own signing secret; left out, one is made."}
+_SECRET = {"type": ["string", "null"], "description": "Bring your own signing secret; left out, one is made."}
 _NULLABLE_TIME = or_null(TIME, "")
 
 _VIEW: Schema = {
@@ -115,7 +115,9 @@ WEBHOOK_SCHEMAS: Schema = {
         description="A webhook endpoint, as its owner describes it.",
     ),
     "EndpointChange": record(
-        _FIELDS, optional=tuple(_FIELDS), description="Fields to change; the others stay as they are."
+        {name: schema for name, schema in _FIELDS.items() if name != "stream"},
+        optional=tuple(_FIELDS),
+        description="Fields to change; the others stay as they are. The stream cannot be changed.",
     ),
     "Webhook": record(_VIEW, optional=_VIEW_OPTIONAL, description="A webhook endpoint, as the gateway knows it."),
     "Delivery": record(_LINE, description="One line of the log."),
@@ -234,7 +236,12 @@ WEBHOOKS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ),
     ("GET", "/api/webhooks/{id}"): _operation("get_webhook", "One webhook", _ok("It.", _WEBHOOK), _ID),
     ("PATCH", "/api/webhooks/{id}"): _operation(
-        "change_webhook", "Change fields of a webhook", _ok("As it is now.", _WEBHOOK), _ID, body=ref("EndpointChange")
+        "change_webhook",
+        "Change fields of a webhook",
+        _ok("As it is now.", _WEBHOOK),
+        _ID,
+        body=ref("EndpointChange"),
+        required=False,
     ),
     ("DELETE", "/api/webhooks/{id}"): _operation(
         "delete_webhook", "Remove a webhook and its log", {"204": {"description": "Removed."}}, _ID
