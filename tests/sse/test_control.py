@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from tests.sse.conftest import Add, ids
+from tests.support.bulk import fill
 from tests.support.gateway import GatewayProcess, Lane
 from tests.support.redisserver import command_calls
 from tests.support.sseclient import subscribe
@@ -96,11 +97,7 @@ async def test_resuming_after_100_000_events_of_others_costs_no_scan(
 ) -> None:
     async with await subscribe(quick.url, {"stream": stream, "type": "rare"}) as opened:
         await opened.told("caught-up")
-        for start in range(1, 100_001, 5000):
-            pipe = db.pipeline(transaction=False)
-            for n in range(start, start + 5000):
-                pipe.execute_command("XADD", stream, f"{n}-0", "type", "noise", "data", "1")
-            pipe.execute()
+        fill(db, stream, 1, 100_000)
         await wait_until(lambda: opened.position == "100000-0", lambda: f"moved on, at {opened.position}")
         assert opened.events == []
     before = command_calls(db)

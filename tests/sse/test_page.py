@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from tests.sse.conftest import Add
+from tests.support.bulk import fill
 from tests.support.consumer import as_pair
 from tests.support.gateway import GatewayProcess
 from tests.support.sseclient import subscribe
@@ -60,10 +61,10 @@ async def test_pages_of_several_streams_are_merged_by_id(http: httpx.AsyncClient
 
 
 async def test_a_page_of_a_rare_filter_goes_on(http: httpx.AsyncClient, stream: str, db: redis.Redis) -> None:
-    pipe = db.pipeline(transaction=False)
-    for n in range(1, 25_001):
-        pipe.execute_command("XADD", stream, f"{n}-0", "type", "rare" if n in (1, 24_990) else "noise", "data", "1")
-    pipe.execute()
+    fill(db, stream, 1, 1, "rare")
+    fill(db, stream, 2, 24_989)
+    fill(db, stream, 24_990, 24_990, "rare")
+    fill(db, stream, 24_991, 25_000)
     assert ids(await walk(http, stream=stream, type="rare")) == ["1-0", "24990-0"]
 
 
