@@ -45,7 +45,8 @@ class Protocol(HttpToolsProtocol):
         """Hand over what was collected, in one write."""
         corked, self._corked = self._corked, None
         self.cycle.transport = self.transport
-        if corked:
+        # Who left before the answer: uvloop raises where asyncio only logs.
+        if corked and not self.transport.is_closing():
             self.transport.write(b"".join(corked))
 
     def write(self, data: bytes) -> None:
