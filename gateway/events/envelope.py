@@ -13,7 +13,7 @@ from types import MappingProxyType
 from urllib.parse import quote as percent_encode
 
 from gateway.events.event import Event
-from gateway.events.jsontext import kind, members, quote
+from gateway.events.jsontext import NotJSON, kind, members, quote
 from gateway.events.position import format_id
 
 Encoder = Callable[[Event], bytes]
@@ -92,16 +92,20 @@ def tryvox(event: Event) -> bytes:
     text = event.data.decode()
     parts = [f'"event":"{event.type}"']
     keys: set[str] = set()
-    if kind(text) == "{":
-        for key, value in members(text):
-            if key != "event":
-                keys.add(key)
-                parts.append(f"{_key(key)}:{value}")
-    else:
-        parts.append(f'"data":{text}')
+    for key, value in _flat(text):
+        if key != "event":
+            keys.add(key)
+            parts.append(f"{_key(key)}:{value}")
     if "timestamp" not in keys:
         parts.append(f'"timestamp":"{event.time}"')
     return f"{{{','.join(parts)}}}".encode()
+
+
+def _flat(text: str) -> list[tuple[str, str]]:
+    try:
+        return members(text) if kind(text) == "{" else [("data", text)]
+    except NotJSON:  # valid, but nested deeper than the scanner of members goes
+        return [("data", text)]
 
 
 def _key(key: str) -> str:

@@ -21,7 +21,7 @@ from gateway.sse.cohort import Cohort, CohortKey, Routes
 from gateway.sse.connection import chunk
 from gateway.sse.frame import describe_gap, describe_skipped
 from gateway.sse.subscriber import PASSED_OVER, Subscriber, Timing
-from gateway.stream.cursor import Cursor
+from gateway.stream.cursor import Cursor, Place
 from gateway.stream.gap import Gap
 from gateway.stream.window import Item
 
@@ -34,7 +34,7 @@ _SWEEP = 256
 """Writes before the loop gets a turn: about 2 ms."""
 _TICK = 0.5
 
-Position = dict[str, EventId]
+Places = dict[str, Place]
 
 
 class LaneMeter(Protocol):
@@ -51,7 +51,7 @@ class _Delivery(NamedTuple):
     members: tuple[Subscriber, ...]
     block: bytes
     events: int
-    before: Position
+    before: Places
 
 
 class LiveStream:
@@ -109,13 +109,12 @@ class LiveLane:
             self._task = asyncio.create_task(self._run(), name="live-lane")
         return live
 
-    def position(self, streams: tuple[str, ...]) -> Position:
+    def position(self, streams: tuple[str, ...]) -> dict[str, EventId]:
         """Where the members of these streams stand."""
         return {name: self._streams[name].cursor.position for name in streams}
 
-    def cursors(self, position: Position) -> list[Cursor]:
-        """Cursors at `position` in the streams as the lane sees them."""
-        return [self._streams[name].cursor.fork_at(at) for name, at in sorted(position.items())]
+    def _places(self, streams: tuple[str, ...]) -> Places:
+        return {name: self._streams[name].cursor.place for name in streams}
 
     def can_join(self, subscriber: Subscriber) -> bool:
         """Whether it stands exactly where the lane stands, in every one of its streams."""
@@ -179,7 +178,7 @@ class LiveLane:
             for live in tuple(self._streams.values()):
                 moved = await self._advance(live) or moved
             await self._say_goodbye()
-        await self._keep_alive()
+            await self._keep_alive()
         for live in tuple(self._streams.values()):
             self._close_unused(live)
 
@@ -189,7 +188,7 @@ class LiveLane:
             del self._streams[live.name]
 
     async def _advance(self, live: LiveStream) -> bool:
-        before = live.cursor.position
+        before = live.cursor.place
         items = await live.take()
         if not items:
             return False
@@ -198,7 +197,7 @@ class LiveLane:
             self._meter.lagged(self._timing.clock() - live.cursor.reader.read_at)
         return True
 
-    def _encode(self, live: LiveStream, items: list[Item], before: EventId) -> list[_Delivery]:
+    def _encode(self, live: LiveStream, items: list[Item], before: Place) -> list[_Delivery]:
         """What each touched cohort gets. No await here: positions, bytes and members belong to one instant."""
         touched: dict[Cohort, Callable[[int, Event], bytes]] = {}
         for at, item in enumerate(items):
@@ -223,12 +222,11 @@ class LiveLane:
             return cohort.key.wire.control("gateway.gap", describe_gap(item), position)
         return cohort.key.wire.control("gateway.skipped", describe_skipped(item), position)
 
-    def _deliver(self, cohort: Cohort, stream: str, before: EventId) -> _Delivery:
+    def _deliver(self, cohort: Cohort, stream: str, before: Place) -> _Delivery:
         block, events = cohort.take()
         cohort.last_id_at = self._seen(cohort.key)
-        position = self.position(cohort.key.streams)
-        position[stream] = before
-        return _Delivery(cohort, tuple(cohort.members), block, events, position)
+        places = {**self._places(cohort.key.streams), stream: before}
+        return _Delivery(cohort, tuple(cohort.members), block, events, places)
 
     def _renderer(self, live: LiveStream, cohort: Cohort) -> Callable[[int, Event], bytes]:
         """(offset in the slice, event) -> block."""
@@ -269,9 +267,9 @@ class LiveLane:
         self._touch(cohort)
         self._meter.wrote(events * written, len(block) * written, replay=False)
 
-    def _drop(self, member: Subscriber, position: Position) -> None:
+    def _drop(self, member: Subscriber, places: Places) -> None:
         """Out of the lane, with cursors where it was left."""
-        member.cursors = tuple(self.cursors(position))
+        member.cursors = tuple(self._streams[name].cursor.fork(place) for name, place in sorted(places.items()))
         self.leave(member)
         self._meter.fell_back()
         self._fall_back(member)
@@ -312,10 +310,10 @@ class LiveLane:
         for cohort in self._due():
             heartbeat = chunk(cohort.key.wire.heartbeat)
             seen = self._seen(cohort.key)
-            position = self.position(cohort.key.streams)
+            places = self._places(cohort.key.streams)
             moved = b""
             if cohort.key.control and seen - cohort.last_id_at >= PASSED_OVER:
-                text = format_position(position)
+                text = format_position(self.position(cohort.key.streams))
                 moved = chunk(cohort.key.wire.control("gateway.position", {"position": text}, text))
                 cohort.last_id_at = seen
             for member in tuple(cohort.members):
@@ -323,7 +321,7 @@ class LiveLane:
                     continue
                 if member.paused:
                     # Not one byte taken for a whole interval: the catch-up lane has the clock that aborts it.
-                    self._drop(member, position)
+                    self._drop(member, places)
                     continue
                 news = moved and seen - member.joined_at >= PASSED_OVER
                 with suppress(RuntimeError):

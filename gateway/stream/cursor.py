@@ -15,6 +15,9 @@ from gateway.stream.window import Item, Window
 
 _BYTES = 1 << 18
 
+Place = tuple[EventId, int]
+"""A position, and the life of the stream that it belongs to (`Window.epoch`)."""
+
 
 class Cursor:
     """Reads the stream of `reader` from `position` (exclusive) on; what the window lacks comes from `pages`."""
@@ -35,9 +38,14 @@ class Cursor:
         window = self.reader.window
         return Cursor(self.reader, self._pages, window.tail, window.epoch)
 
-    def fork_at(self, position: EventId) -> Cursor:
-        """Another cursor of the stream, at `position` in the life of the stream in which this one is."""
-        return Cursor(self.reader, self._pages, position, self._epoch)
+    @property
+    def place(self) -> Place:
+        """Where it stands, to come back to with `fork`."""
+        return self.position, self._epoch
+
+    def fork(self, place: Place) -> Cursor:
+        """Another cursor of the stream, at `place`."""
+        return Cursor(self.reader, self._pages, *place)
 
     def stands_with(self, other: Cursor) -> bool:
         """Whether both are at the same place in the same life of the stream."""
