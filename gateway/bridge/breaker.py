@@ -53,6 +53,8 @@ class Breaker:
         """Note a failure; True when the breaker opened by it."""
         if self.failing_since is None:
             self.failing_since = now
+        if self.open and now < self.probe_at:
+            return False  # it was under way when the breaker opened, and says nothing new
         self._failures += 1
         if not self.open and self._failures < THRESHOLD:
             return False

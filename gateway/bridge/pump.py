@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -160,7 +161,7 @@ class Pump:
 
     def look(self) -> None:
         """The ledger was changed from outside: a resend."""
-        self.retries.next_due = 0
+        self.retries.look()
         self._work.set()
 
     # Starting.
@@ -290,14 +291,8 @@ class Pump:
         delivery.note(attempt.record(delivery.attempts + 1))
         delivery.status, delivery.code, delivery.error = outcome.status, attempt.status, attempt.error
         delivery.step += outcome.charged and outcome.status == "retrying"
-        delivery.due = None if outcome.wait is None else int((now + outcome.wait) * 1000)
-        if outcome.wait is not None:
-            self.retries.busy(delivery)
-            self.retries.scheduled(delivery.due or 0)
-            self.retries.count += not delivery.in_retries
-            delivery.in_retries = True
-        elif delivery.in_retries:
-            self.retries.count -= 1
+        delivery.due = None if outcome.wait is None else math.ceil((now + outcome.wait) * 1000)
+        self.retries.settled(delivery)
         self._tools.metrics.attempted(outcome.status, attempt)
         if own:
             self._learn(outcome, attempt, now)
