@@ -121,6 +121,7 @@ async def test_rolling_restart_behind_haproxy_loses_and_repeats_nothing(
     one, two = (start_gateway(valkey.url, drain_seconds=0.5) for _ in range(2))
     proxy = Proxy("haproxy with http-no-delay", tmp_path, one.port, also=two.port)
     base = proxy.url.removesuffix("/api/events")
+    await wait_until(proxy.all_up, "the proxy has both")
     done = asyncio.Event()
     published: list[str] = []
 

@@ -75,7 +75,7 @@ async def test_stalls_at_random_moments_lose_and_repeat_nothing(
         assert reader.controls("gap") == []
         assert len(reader.controls("caught-up")) == 1
     # Otherwise this test has not tested what it is for.
-    assert await metric(gateway.url, "gateway_fallbacks_total") > 20
+    assert await metric(gateway.url, "gateway_fallbacks_total") > 5
     # And they came back: the next event reaches them without a replay of their own.
     replayed = await metric(gateway.url, "gateway_events_replayed_total")
     (last,) = await flood(valkey, stream, 1)

@@ -44,6 +44,7 @@ backend back
 """
 # What a rolling restart needs: ask for readiness, and try another server when one has just closed its door.
 _CHECKED = """
+  balance leastconn
   option httpchk GET /readyz
   option redispatch
   retries 3
