@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import time
 from functools import partial
 
-from loadtest.peers import Peer
 from loadtest.rig.bench import Bench
 from loadtest.rig.chart import bars
 from loadtest.rig.fleet import Fleet
+from loadtest.rig.load import quiet
 from loadtest.rig.report import Column, Report, ratio_target
 from loadtest.rig.stats import Row, gateway_over_peers
 
@@ -22,18 +21,6 @@ QUICK = ("--connections", "500")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connections", type=int, default=10_000, help="connects in all")
     parser.add_argument("--at-once", type=int, default=500, help="connects under way at a time")
-
-
-async def quiet(peer: Peer, seconds: float = 20.0) -> float:
-    """Wait until the server has nothing left to do; its CPU seconds then."""
-    deadline = time.monotonic() + seconds
-    used = peer.cpu()
-    while time.monotonic() < deadline:
-        await asyncio.sleep(0.25)
-        before, used = used, peer.cpu()
-        if used - before <= 0.011:
-            break
-    return used
 
 
 async def measure(bench: Bench, args: argparse.Namespace, name: str) -> Row:

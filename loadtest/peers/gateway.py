@@ -6,7 +6,7 @@ import re
 import sys
 
 from loadtest.peers import Peer
-from loadtest.rig.process import ProcessTree, answers
+from loadtest.rig.process import ProcessTree, status
 from loadtest.rig.publish import RedisPublisher
 
 _ENVELOPE = (
@@ -43,7 +43,8 @@ class Server(Peer):
         env |= self.options.env
         process = ProcessTree(command, cores=self.site.cores, log=self.site.folder / "gateway.log", env=env)
         self.process = process
-        await process.wait_until(lambda: self._find_port(process.output()) and answers(self.port))
+        # Ready means that the window is filled, which takes its time with very many events.
+        await process.wait_until(lambda: self._find_port(process.output()) and status(self.port, "/readyz") == 200, 60)
 
     def _find_port(self, output: str) -> bool:
         """The port is free, so it is the gateway's own first lines that tell it."""

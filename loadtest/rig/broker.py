@@ -62,21 +62,28 @@ class Broker:
 
     async def call(self, *words: str) -> Reply:
         """One command on a connection of its own. Raises `RuntimeError` on an error reply."""
+        return (await self._exchange(words))[0]
+
+    async def reply_size(self, *words: str) -> int:
+        """Bytes of the reply to a command."""
+        return (await self._exchange(words))[1]
+
+    async def _exchange(self, words: tuple[str, ...]) -> tuple[Reply, int]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(_command(words))
-            parser = hiredis.Reader()
+            parser, size = hiredis.Reader(), 0
             while (reply := parser.gets()) is False:
                 chunk = await reader.read(1 << 16)
                 if not chunk:
                     raise ConnectionError("Redis closed the connection")
                 parser.feed(chunk)
+                size += len(chunk)
         finally:
             writer.close()
         if isinstance(reply, Exception):
             raise RuntimeError(str(reply))
-        found: Reply = reply
-        return found
+        return reply, size
 
     async def publisher(self, stream: str = "events") -> RedisPublisher:
         loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import time
@@ -103,3 +104,15 @@ async def run_load(peer: Peer, fleet: Fleet, publisher: Publisher, load: Load) -
         "redis_cpu_percent": 100 * broker / elapsed,
         "bytes_per_delivery": (fleet.bytes() - volume) / delivered if delivered else float("nan"),
     }
+
+
+async def quiet(peer: Peer, seconds: float = 20.0) -> float:
+    """Wait until the server has nothing left to do; its CPU seconds then."""
+    deadline = time.monotonic() + seconds
+    used = peer.cpu()
+    while time.monotonic() < deadline:
+        await asyncio.sleep(0.25)
+        before, used = used, peer.cpu()
+        if used - before <= 0.011:
+            break
+    return used

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import http.client
 import os
 import re
 import signal
@@ -151,6 +152,18 @@ def free_port() -> int:
 
 
 _given: set[int] = set()
+
+
+def status(port: int, path: str) -> int:
+    """The HTTP status of a GET to that port of 127.0.0.1; 0 when there is no answer within 2 s."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
 
 
 def answers(port: int) -> bool:
