@@ -112,7 +112,7 @@ class GatewayProcess:
         """What it holds now. Needs `probed`."""
         before = self._answers()
         self.child.signal(signal.SIGUSR1)
-        wait_until_sync(lambda: len(self._answers()) > len(before), "the process tells what it holds")
+        wait_until_sync(lambda: len(self._answers()) > len(before), "the process tells what it holds", 60)
         facts = json.loads(self._answers()[-1])
         return Holding(tuple(facts["tasks"]), self._accepted(), facts["subscribers"], facts["resident"])
 
