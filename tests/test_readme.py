@@ -8,16 +8,24 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from gateway.bridge.dialects import DIALECTS
+from gateway.bridge.endpoint import Endpoint, EndpointConfig, Secret
+from gateway.bridge.render import Bodies, Stationery
+from gateway.bridge.signature import make_secret
+from gateway.events.event import Event, read_entry
+from tests.bridge import nodejs as bridge_nodejs
 from tests.conftest import Start
 from tests.e2e.support import nodejs
-from tests.support.child import Child
+from tests.support.child import Child, free_port
 from tests.support.gateway import GatewayProcess
 from tests.support.readme import PARTS, README, renewed, snippet
 from tests.support.redisserver import RedisServer
@@ -246,3 +254,101 @@ def test_subscribe_in_a_browser(here: Callable[[str], str], web: Page, publishin
 def test_resume_in_a_browser(here: Callable[[str], str], web: Page, publishing: None) -> None:
     source = here("resume-browser").replace("console.log", "(e) => document.body.append(JSON.stringify(e))")
     _in_chromium(web, f"<body><script type=module>{source}</script>", lambda text: text.count("msg_1") > 3)
+
+
+def test_webhooks_can_be_tried_in_one_go(valkey: RedisServer, tmp_path: Path) -> None:
+    _program("curl")
+    gateway, receiver = free_port(), free_port()
+    script = snippet("webhook-try").replace("8080", str(gateway)).replace("9000", str(receiver))
+    script = script.replace(".venv/bin/gateway", f"{sys.executable} -m gateway")
+    options = {"GATEWAY_PORT": gateway, "GATEWAY_DATA_DIR": tmp_path / "data", "GATEWAY_EMBEDDED_PORT": 0}
+    environment = {name: str(value) for name, value in options.items()}
+    environment["GATEWAY_URL"] = f"http://127.0.0.1:{gateway}"
+    # `wait` keeps the shell: with it go the two servers that it started.
+    child = Child(["sh", "-ec", f"trap 'kill $(jobs -p); wait' TERM; {script} wait"], tmp_path / "out", environment)
+    try:
+        wait_until_sync(lambda: "verified" in child.output(), "the receiver verified a webhook", 60)
+        assert '"type":"sms.delivered"' in child.output()
+    finally:
+        child.stop()
+
+
+def test_a_webhook_is_created_with_curl(here: Callable[[str], str], start_gateway: Start, tmp_path: Path) -> None:
+    _program("curl")
+    redis_server = RedisServer("valkey", tmp_path / "valkey").start()
+    try:
+        own = start_gateway(redis_server.url)
+        command = snippet("webhook-create").replace("http://127.0.0.1:8080", own.url)
+        created = json.loads(_run("sh", "-ec", command, gateway=own))
+        assert created["secret"].startswith("whsec_")
+    finally:
+        redis_server.stop()
+
+
+def test_a_key_is_made_and_used(start_gateway: Start, tmp_path: Path) -> None:
+    _program("curl")
+    redis_server = RedisServer("valkey", tmp_path / "valkey").start()
+    try:
+        own = start_gateway(redis_server.url)
+        script = snippet("keys-create").replace(".venv/bin/gateway", f"{sys.executable} -m gateway").strip()
+        made = json.loads(_run("sh", "-ec", f"{script} --json --redis-url {redis_server.url}", gateway=own))
+        text = snippet("bearer-curl").replace("http://127.0.0.1:8080", own.url)
+        child = Child(["sh", "-ec", f"exec {text}"], tmp_path / "out", {"GATEWAY_TOKEN": made["key"]})
+        try:
+            wait_until_sync(lambda: "gateway.caught-up" in child.output(), "the stream is open")
+        finally:
+            child.kill()
+    finally:
+        redis_server.stop()
+
+
+def _signed(dialect: str) -> tuple[str, dict[str, str], bytes]:
+    """(what the receiver knows, headers in lower case, body) of a webhook sent now."""
+    scheme = DIALECTS[dialect].scheme
+    assert scheme is not None
+    secret = make_secret(scheme, bytes(range(32)))
+    endpoint = Endpoint("whk_1", EndpointConfig(url="https://example.com/", dialect=dialect), (Secret(secret),), 0, 0)
+    entry = [b"type", b"sms.delivered", b"data", b'{"id":"msg_1","n":1.0}']
+    event = read_entry("events", b"1735732800000-0", entry)
+    assert isinstance(event, Event)
+    request = Stationery(endpoint, Bodies(), "test").request(event, 1, "https://example.com/", time.time())
+    return endpoint.public_key or secret, {k.lower(): v for k, v in request.headers.items()}, request.body
+
+
+VERIFIED = [("standard", "standard"), ("standard", "cloudevents")] + [
+    ("others", name) for name in ("trunx", "truedy", "telnyx", "telnyx-hmac")
+]
+
+
+@pytest.mark.parametrize(("kind", "dialect"), VERIFIED)
+def test_signatures_verify_in_python(kind: str, dialect: str) -> None:
+    space: dict[str, Any] = {}
+    exec(snippet("verify-standard-python" if kind == "standard" else "verify-python"), space)
+    verify = space["verify" if kind == "standard" else dialect.replace("-", "_")]
+    known, headers, body = _signed(dialect)
+    verify(known, headers, body)
+    with pytest.raises(Exception):  # noqa: B017 - each library has its own
+        verify(known, headers, body.replace(b"msg_1", b"msg_2"))
+
+
+@pytest.mark.parametrize(("kind", "dialect"), VERIFIED)
+def test_signatures_verify_in_node(kind: str, dialect: str) -> None:
+    name = "verify" if kind == "standard" else dialect.replace("-", "_")
+    folder = bridge_nodejs.packages() if kind == "standard" else nodejs.installed()
+    module = folder / f"readme-{kind}.mjs"
+    module.write_text(snippet("verify-standard-node" if kind == "standard" else "verify-node"))
+    script = folder / f"readme-{kind}-test.mjs"
+    script.write_text(
+        f"""import * as verifiers from "./{module.name}";
+import fs from "node:fs";
+const [known, headers, body, forged] = JSON.parse(fs.readFileSync(0, "utf8"));
+verifiers.{name}(known, headers, Buffer.from(body));
+let refused = false;
+try {{ verifiers.{name}(known, headers, Buffer.from(forged)); }} catch {{ refused = true; }}
+console.log(refused ? "refused" : "ACCEPTED");
+"""
+    )
+    known, headers, body = _signed(dialect)
+    data = json.dumps([known, headers, body.decode(), body.decode().replace("msg_1", "msg_2")])
+    done = subprocess.run([_program("node"), script], input=data, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "refused\n", done.stderr
