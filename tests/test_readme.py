@@ -264,8 +264,9 @@ def test_webhooks_can_be_tried_in_one_go(valkey: RedisServer, tmp_path: Path) ->
     options = {"GATEWAY_PORT": gateway, "GATEWAY_DATA_DIR": tmp_path / "data", "GATEWAY_EMBEDDED_PORT": 0}
     environment = {name: str(value) for name, value in options.items()}
     environment["GATEWAY_URL"] = f"http://127.0.0.1:{gateway}"
-    # `wait` keeps the shell: with it go the two servers that it started.
-    child = Child(["sh", "-ec", f"trap 'kill $(jobs -p); wait' TERM; {script} wait"], tmp_path / "out", environment)
+    # The shell takes the two servers with it when it goes.
+    script = script.replace(" &\n", ' & servers="$servers $!"\n')
+    child = Child(["sh", "-ec", f"trap 'kill $servers; wait; exit' TERM\n{script} wait"], tmp_path / "out", environment)
     try:
         wait_until_sync(lambda: "verified" in child.output(), "the receiver verified a webhook", 60)
         assert '"type":"sms.delivered"' in child.output()
