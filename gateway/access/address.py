@@ -23,12 +23,16 @@ class Addresses:
 
     def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = tuple(trusted)
+        self._known = lru_cache(maxsize=4096)(self._find)
 
     def client(self, peer: str | None, forwarded_for: Sequence[str]) -> str | None:
         """The address to count under; None when it is a proxy's own, a local process, or cannot be known.
 
         Read from the right: what stands left of the first address that is not trusted was written by the client.
         """
+        return self._known(peer, tuple(forwarded_for))
+
+    def _find(self, peer: str | None, forwarded_for: tuple[str, ...]) -> str | None:
         hops = [part.strip() for line in forwarded_for for part in line.split(",")]
         current = peer or ""
         while True:

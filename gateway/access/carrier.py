@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 COOKIE = "gateway_token"
@@ -14,10 +14,8 @@ _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*) *\Z")
 Kind = Literal["header", "ticket", "query", "cookie"]
 
 
-class Headers(Protocol):
-    """Of a request: all values of a name."""
-
-    def getlist(self, key: str) -> list[str]: ...
+Headers = Iterable[tuple[bytes, bytes]]
+"""As ASGI has them: names in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +36,15 @@ def find_credential(headers: Headers, query: bytes, *, in_url: bool) -> Credenti
     `in_url`: whether the path takes tickets, tokens in the query, and cookies.  Two of a kind are refused: which of
     them counts would be a guess, and another host of the same site may have set the second cookie.
     """
-    given = headers.getlist("authorization")
+    given: list[bytes] = []
+    cookie_lines: list[bytes] = []
+    for name, value in headers:
+        if name == b"authorization":
+            given.append(value)
+        elif name == b"cookie":
+            cookie_lines.append(value)
     if given:
-        match = _BEARER.match(given[0]) if len(given) == 1 else None
+        match = _BEARER.match(given[0].decode("latin-1")) if len(given) == 1 else None
         if match is None:
             raise Unusable("send one Authorization header: Bearer and the token")
         return Credential("header", match[1])
@@ -49,7 +53,7 @@ def find_credential(headers: Headers, query: bytes, *, in_url: bool) -> Credenti
     found = _from_query(query)
     if found is not None:
         return found
-    cookies = [value for line in headers.getlist("cookie") for value in _cookies(line)]
+    cookies = [value for line in cookie_lines for value in _cookies(line.decode("latin-1"))]
     if len(cookies) > 1:
         raise Unusable(f"there are {len(cookies)} cookies named {COOKIE}")
     return Credential("cookie", cookies[0]) if cookies else None

@@ -109,15 +109,15 @@ class Gate:
 
     async def identify(self, request: Request) -> Principal:
         """Who sends `request`. Raises `Unauthenticated`, `Refused`, `Problem`."""
-        if self.open and "authorization" in request.headers:
+        if self.open and any(name == b"authorization" for name, _ in request.scope["headers"]):
             # Whoever has a key knows of one that we may not have heard of yet.
             await self.ring.refresh()
         if self.open:
             self._check_page(request)
             return ANONYMOUS
-        in_url = request.method in ("GET", "HEAD") and request.scope["path"] == "/api/events"
+        in_url = request.scope["method"] in ("GET", "HEAD") and request.scope["path"] == "/api/events"
         try:
-            credential = find_credential(request.headers, request.scope["query_string"], in_url=in_url)
+            credential = find_credential(request.scope["headers"], request.scope["query_string"], in_url=in_url)
         except Unusable as error:
             raise Unauthenticated(str(error)) from None
         if credential is None:
@@ -240,6 +240,7 @@ class Gate:
 
 
 @lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _is_private_name(host: str) -> bool:
     """An address, a name without dots, or one that public DNS cannot hold. No host at all is no browser."""
     if host.startswith("["):

@@ -24,7 +24,7 @@ class _Account:
     """What one caller has open."""
 
     sessions: set[Session] = field(default_factory=set)
-    filters: Counter[Filter] = field(default_factory=Counter)
+    filters: dict[Filter, int] = field(default_factory=dict)
     replaying: list[Session] = field(default_factory=list)
 
 
@@ -102,11 +102,13 @@ class Sessions:
     def open(self, caller: Principal, wish: Filter, streams: tuple[str, ...], ip: str | None) -> Session:
         """A new one, counted. Raises `Refused`, `OverLimit`."""
         session = Session(self, caller, wish, streams, ip)
-        account = self._accounts.get(caller.namespace) or _Account()
+        account = self._accounts.get(caller.namespace)
+        if account is None:
+            account = _Account()
         self._check(account, session)
         self._accounts[caller.namespace] = account
         account.sessions.add(session)
-        account.filters[session.filter] += 1
+        account.filters[session.filter] = account.filters.get(session.filter, 0) + 1
         if ip is not None:
             self._by_ip[ip] += 1
         self._count += 1
@@ -142,10 +144,10 @@ class Sessions:
         account.sessions.discard(session)
         if not account.sessions:
             del self._accounts[session.caller.namespace]
-        elif account.filters[session.filter] > 1:
-            account.filters[session.filter] -= 1
         else:
-            del account.filters[session.filter]
+            left = account.filters.pop(session.filter) - 1
+            if left:
+                account.filters[session.filter] = left
         if session.ip is not None:
             if self._by_ip[session.ip] > 1:
                 self._by_ip[session.ip] -= 1
