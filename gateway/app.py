@@ -38,7 +38,7 @@ from gateway.operations import operation_routes
 from gateway.publish import PublishLimits, publish_routes
 from gateway.settings import Settings
 from gateway.sse.hub import Hub
-from gateway.sse.routes import event_routes
+from gateway.sse.routes import Express, event_routes
 from gateway.sse.subscriber import Timing
 from gateway.stream.log import Limits, Log
 from gateway.stream.retention import Retention
@@ -192,9 +192,11 @@ def create_app(settings: Settings) -> Starlette:
     limits = PublishLimits(
         settings.max_body_bytes, settings.max_event_bytes, settings.publish_timeout, settings.request_timeout
     )
+    errors = {Problem: _problem, Refused: _not_allowed, OverLimit: _not_allowed, Unauthenticated: _not_allowed}
+    subscribe = event_routes(gateway.hub, gateway.gate)
     app = Starlette(
         routes=[
-            *event_routes(gateway.hub, gateway.gate),
+            *subscribe,
             *publish_routes(gateway.log, gateway.gate, limits, gateway.telemetry.events_published.inc),
             *ticket_routes(gateway.gate),
             *webhook_routes(gateway.webhooks, gateway.gate),
@@ -203,15 +205,11 @@ def create_app(settings: Settings) -> Starlette:
             ),
             *dashboard_routes(stream=settings.streams[0], redis_url=gateway._url),
         ],
-        middleware=[Middleware(Cors, origins=gateway.gate.policy.origins)],
-        exception_handlers={
-            Problem: _problem,
-            Refused: _not_allowed,
-            OverLimit: _not_allowed,
-            Unauthenticated: _not_allowed,
-            HTTPException: _http_exception,
-            Exception: _defect,
-        },
+        middleware=[
+            Middleware(Cors, origins=gateway.gate.policy.origins),
+            Middleware(Express, route=subscribe[0], errors=errors),
+        ],
+        exception_handlers={**errors, HTTPException: _http_exception, Exception: _defect},
         lifespan=lifespan,
     )
     # A redirect would name the host that the request claims: 404 is the safer answer to a slash too many.

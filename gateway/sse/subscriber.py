@@ -114,6 +114,8 @@ class Subscriber:
     @property
     def position(self) -> str:
         """Where a client that has all that was written so far resumes. Only in the catch-up lane."""
+        if len(self.cursors) == 1:
+            return format_id(self.cursors[0].position)
         return format_position({cursor.stream: cursor.position for cursor in self.cursors})
 
     def end(self, ending: Ending) -> None:
@@ -181,7 +183,8 @@ class Subscriber:
         if self.caught_up:
             return b""
         self.caught_up = True
-        return self._control("gateway.caught-up", {"position": self.position, "replayed": self._replayed})
+        position = self.position
+        return self._control("gateway.caught-up", {"position": position, "replayed": self._replayed}, position)
 
     def farewell(self, position: str) -> bytes:
         """``gateway.closing``, if the ending is one that clients are told of."""
@@ -195,7 +198,8 @@ class Subscriber:
         if self._timing.clock() < self._deadline:
             return b""
         if self.key.control and self._passed_over >= PASSED_OVER:
-            return self.written(self._control("gateway.position", {"position": self.position}))
+            position = self.position
+            return self.written(self._control("gateway.position", {"position": position}, position))
         return self.written(self.key.wire.heartbeat)
 
     def written(self, block: bytes) -> bytes:
@@ -268,9 +272,9 @@ class Subscriber:
         self._meter.gap(gap.reason)
         return self.key.wire.control("gateway.gap", describe_gap(gap), position) if self.key.control else b""
 
-    def _control(self, name: str, data: dict[str, Any]) -> bytes:
+    def _control(self, name: str, data: dict[str, Any], position: str) -> bytes:
         self._passed_over = 0
-        return self.key.wire.control(name, data, self.position) if self.key.control else b""
+        return self.key.wire.control(name, data, position) if self.key.control else b""
 
 
 def identifier(cursor: Cursor, cursors: Sequence[Cursor]) -> Callable[[int], str]:
