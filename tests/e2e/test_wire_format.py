@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -231,3 +233,23 @@ def test_a_drain_ends_the_stream_with_a_closing_block(short_lived: GatewayProces
     assert 3000 <= int(match[1]) <= 10_000
     assert json.loads(match[2]) == {"reason": "drain", "reconnect": True}
     assert match[3].decode() == position
+
+
+def test_curl_as_an_http_1_0_client_gets_the_stream(gateway: GatewayProcess, broker: Broker) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    tail = broker.add("sms.sent", 0)
+    position = broker.add("sms.sent", 1)
+    command = ["curl", "-sN", "--http1.0", "--max-time", "20", f"{gateway.events}?since={tail}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as curl:
+        assert curl.stdout is not None
+        received = b""
+        while b"gateway.caught-up" not in received:
+            piece = curl.stdout.read1()
+            assert piece, received
+            received += piece
+        curl.terminate()
+    opening = OPENING.match(received)
+    assert opening
+    assert received[opening.end() :].startswith(b"event: sms.sent\n")
+    assert position.encode() in received
