@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator
@@ -97,6 +98,17 @@ def make_config(settings: Settings, app: Starlette) -> uvicorn.Config:
     return config
 
 
+def calm_the_collector() -> None:
+    """Make Python look for cycles less often, and not in what the start has loaded: that stays.
+
+    By default it looks after every 700 allocations, again and again through all connections there are.  That was 23 %
+    of the CPU of a storm of connects and 13 % of a replay from Redis (py-spy).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 def serve(
     settings: Settings,
     *,
@@ -120,6 +132,7 @@ def serve(
             loop.add_reader(orphaned.fileno(), lambda: server.handle_exit(signal.SIGTERM, None))
         if on_started is not None:
             on_started(url)
+        calm_the_collector()
 
     server = Server(make_config(settings, app), gateway.drain, started)
     server.run(sockets=[sock])
