@@ -30,6 +30,8 @@ class Rig:
 
     def __init__(self, url: str, *, pace: Pace = QUICK, streams: tuple[str, ...] = ("events",), **options: Any) -> None:
         bridge = {key: options.pop(key) for key in ("clock", "failpoint") if key in options}
+        self._alone = options.pop("alone", True)
+        self._works = options.pop("works", True)
         self.client = connect(url, connections=64)
         self._clients = [self.client]
         self.telemetry = Telemetry()
@@ -61,8 +63,11 @@ class Rig:
         self.bridge = Bridge(
             self.log, self.client, waiting, CollectorRegistry(), self._bridge_options, **self._arguments
         )
+        if not self._works:
+            return self
         self.worker = self.bridge.start()
-        await wait_until(lambda: self.worker._leases.held == 64 or self._arguments.get("shared"), "shards are held")
+        if self._alone:
+            await wait_until(lambda: self.worker._leases.held == 64, "shards are held")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -71,8 +76,8 @@ class Rig:
         for client in self._clients:
             await client.aclose()
 
-    async def endpoint(self, url: str, **fields: Any) -> Endpoint:
-        """A new endpoint at the tail, driven by this bridge when this returns."""
+    async def endpoint(self, url: str, *, driven: bool = True, **fields: Any) -> Endpoint:
+        """A new endpoint at the tail; `driven`: by this bridge, when this returns."""
         config = EndpointConfig(url=url, **fields)
         scheme = DIALECTS[config.dialect].scheme
         secrets = () if scheme is None else (Secret(make_secret(scheme, random.randbytes(32))),)
@@ -80,6 +85,8 @@ class Rig:
         endpoint = Endpoint(f"whk_{random.getrandbits(64):016x}", config, secrets, now, now)
         info = await self.store.info(config.stream)
         await self.bridge.registry.create(endpoint, EventId(info.last_id))
+        if not driven:
+            return endpoint
         await wait_until(lambda: endpoint.id in self.worker.pumps, "the endpoint is driven")
         await wait_until(lambda: self.worker.pumps[endpoint.id].main.live, "the endpoint is at the tail")
         return endpoint
