@@ -128,7 +128,7 @@ class Gateway:
         await asyncio.gather(*(reader.ready(5.0) for reader in self.log.readers))
         self.bridge = self._make_bridge()
         if self.settings.bridge:
-            self.bridge.start()
+            self.gate.ring.listeners.append(self.bridge.start().rights_changed)
         try:
             yield
         finally:
@@ -177,7 +177,9 @@ def _narrowed(endpoint: Endpoint, gate: Gate) -> Endpoint | None:
     if endpoint.grant is None:
         return endpoint
     maker = gate.current(endpoint.grant)
-    return None if maker is None else replace(endpoint, narrowed=maker.restrict(endpoint.filter))
+    if maker is None or not maker.may_read(endpoint.config.stream):
+        return None
+    return replace(endpoint, narrowed=maker.restrict(endpoint.filter))
 
 
 def create_app(settings: Settings) -> Starlette:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
+from gateway.access.limits import OverLimit
 from gateway.access.principal import Principal
 from gateway.bridge.attempt import Attempt, Phases
 from gateway.bridge.bridge import Bridge
@@ -72,7 +73,7 @@ class Api:
             grant=caller.grant(),
         )
         self._check(caller, endpoint)
-        await self._check_count(config.tenant)
+        await self._check_count(caller, config.tenant)
         info = await self._bridge.log.store.info(config.stream)
         await self._bridge.registry.create(endpoint, info.last_id)
         return self._shown_once(endpoint)
@@ -80,14 +81,14 @@ class Api:
     async def every(self, caller: Principal) -> list[Endpoint]:
         """The endpoints that the caller may see, oldest first."""
         found = (await self._bridge.registry.all()).values()
-        return sorted((it for it in found if _visible(caller, it)), key=lambda it: (it.created, it.id))
+        return sorted((it for it in found if self._visible(caller, it)), key=lambda it: (it.created, it.id))
 
     async def get(self, caller: Principal, endpoint_id: str) -> Endpoint:
         """One endpoint; 404 also for one that the caller may not see."""
         found = await self._bridge.registry.get(endpoint_id)
         if found is None and self._bridge.worker is not None:
             found = self._bridge.worker.system_endpoints().get(endpoint_id)
-        if found is None or not _visible(caller, found):
+        if found is None or not self._visible(caller, found):
             raise Problem(404, f"there is no webhook {endpoint_id[:80]}")
         return found
 
@@ -119,7 +120,8 @@ class Api:
 
         def edit(current: Endpoint) -> Endpoint:
             reason = None if config.active else current.disabled_reason
-            return replace(current, config=config, secrets=found, updated=now, disabled_reason=reason)
+            edited = replace(current, config=config, secrets=found, updated=now, disabled_reason=reason)
+            return self._owned(caller, edited)
 
         self._check(caller, edit(before))
         if config.active and not before.config.active:
@@ -136,7 +138,8 @@ class Api:
 
         def edit(current: Endpoint) -> Endpoint:
             config = current.config.model_copy(update={"active": active})
-            return replace(current, config=config, updated=now, disabled_reason=None if active else "manual")
+            edited = replace(current, config=config, updated=now, disabled_reason=None if active else "manual")
+            return self._owned(caller, edited)
 
         return (await self._store(endpoint_id, edit)).view()
 
@@ -164,25 +167,25 @@ class Api:
     # Deliveries.
 
     async def logs(
-        self, endpoint: Endpoint, limit: int, before: str | None, status: str | None
+        self, caller: Principal, endpoint: Endpoint, limit: int, before: str | None, status: str | None
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Lines of the log, newest first."""
+        """Lines of the log, newest first; of those fetched, the ones that the caller may see."""
         found, following = await self._bridge.ledger.logs(endpoint.id, limit, before, status)
-        return [delivery.summary() for delivery in found], following
+        return [delivery.summary() for delivery in found if _sees(caller, delivery)], following
 
-    async def log(self, endpoint: Endpoint, log_id: str) -> dict[str, Any]:
+    async def log(self, caller: Principal, endpoint: Endpoint, log_id: str) -> dict[str, Any]:
         """One delivery with every attempt."""
-        return _detailed(await self._delivery(endpoint, log_id))
+        return _detailed(await self._delivery(caller, endpoint, log_id))
 
-    async def _delivery(self, endpoint: Endpoint, log_id: str) -> Delivery:
+    async def _delivery(self, caller: Principal, endpoint: Endpoint, log_id: str) -> Delivery:
         delivery = await self._bridge.ledger.log(endpoint.id, log_id)
-        if delivery is None:
+        if delivery is None or not _sees(caller, delivery):
             raise Problem(404, f"there is no delivery {log_id[:80]} in the log of {endpoint.id}")
         return delivery
 
-    async def resend(self, endpoint: Endpoint, log_id: str) -> dict[str, Any]:
+    async def resend(self, caller: Principal, endpoint: Endpoint, log_id: str) -> dict[str, Any]:
         """Deliver once more, with a full new schedule."""
-        delivery = await self._delivery(endpoint, log_id)
+        delivery = await self._delivery(caller, endpoint, log_id)
         if delivery.trigger == "test":
             raise Problem(409, "a test is not delivered again; make another")
         delivery.trigger, delivery.status, delivery.step = "resend", "pending", 0
@@ -259,6 +262,21 @@ class Api:
 
     # Checks.
 
+    def _visible(self, caller: Principal, endpoint: Endpoint) -> bool:
+        """Whether the caller may see all that the endpoint can ever get."""
+        narrowed = self._bridge.narrow(endpoint) or endpoint
+        return caller.covers(narrowed.filter, endpoint.config.stream)
+
+    def _owned(self, caller: Principal, endpoint: Endpoint) -> Endpoint:
+        """The endpoint as `caller` may leave it: its maker's as long as that gives nothing that the caller may not see.
+
+        Otherwise, and where the maker's rights have ended, it is the caller's from now on.
+        """
+        narrowed = self._bridge.narrow(endpoint)
+        if narrowed is not None and caller.covers(narrowed.filter, endpoint.config.stream):
+            return endpoint
+        return replace(endpoint, grant=caller.grant())
+
     def _check(self, caller: Principal, endpoint: Endpoint) -> None:
         """What the fields alone cannot tell: this gateway's rules, and the caller's rights."""
         config = endpoint.config
@@ -272,13 +290,13 @@ class Api:
         if config.reply_stream is not None:
             caller.check_publish(config.reply_stream, "webhook", "webhook.reply")
 
-    async def _check_count(self, tenant: str | None) -> None:
-        limit = self._bridge.options.max_endpoints_per_tenant
+    async def _check_count(self, caller: Principal, tenant: str | None) -> None:
+        limit = int(caller.limits.get("endpoints", self._bridge.options.max_endpoints_per_tenant))
         if tenant is None or not limit:
             return
         found = (await self._bridge.registry.all()).values()
         if sum(it.config.tenant == tenant for it in found) >= limit:
-            raise Problem(409, f"tenant {tenant} has {limit} endpoints, and no more are allowed")
+            raise OverLimit("endpoints", f"tenant {tenant} has {limit} endpoints, and no more are allowed")
 
     def _secrets(self, config: EndpointConfig, given: Any) -> tuple[Secret, ...]:
         """One secret: the one brought along, or a new one; none for a dialect that does not sign."""
@@ -309,8 +327,10 @@ class Api:
         return shown
 
 
-def _visible(caller: Principal, endpoint: Endpoint) -> bool:
-    return caller.covers(endpoint.filter, endpoint.config.stream)
+def _sees(caller: Principal, delivery: Delivery) -> bool:
+    # The endpoint may have got more when its maker was allowed more. A test is nobody's event.
+    event = delivery.event
+    return delivery.trigger == "test" or caller.sees(event.stream, event.tenant, event.channel, event.type)
 
 
 def _fits(config: EndpointConfig, found: tuple[Secret, ...]) -> bool:

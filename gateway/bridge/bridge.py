@@ -68,7 +68,7 @@ class Bridge:
         self._client = client
         self._waiting = Registry(waiting, box)
         self._pace = pace or Pace(logs_age=options.logs_age)
-        self._narrow = narrow
+        self.narrow = narrow
         self._failpoint = failpoint
         self.worker: Worker | None = None
 
@@ -90,7 +90,7 @@ class Bridge:
             shuffle=random.shuffle,
             default_secret=self.options.default_secret,
             pace=self._pace,
-            narrow=self._narrow,
+            narrow=self.narrow,
             failpoint=self._failpoint,
         )
         self.worker = worker

@@ -116,16 +116,16 @@ async def _logs(api: Api, caller: Principal, request: Request) -> Answer:
     if status is not None and status not in STATUSES:
         raise bad_request("status", f"must be one of {', '.join(STATUSES)}")
     endpoint = await _endpoint(api, caller, request)
-    found, following = await api.logs(endpoint, int(limit), query.get("before") or None, status)
+    found, following = await api.logs(caller, endpoint, int(limit), query.get("before") or None, status)
     return 200, {"logs": found, "next": following}
 
 
 async def _log(api: Api, caller: Principal, request: Request) -> Answer:
-    return 200, await api.log(await _endpoint(api, caller, request), request.path_params["log_id"])
+    return 200, await api.log(caller, await _endpoint(api, caller, request), request.path_params["log_id"])
 
 
 async def _resend(api: Api, caller: Principal, request: Request) -> Answer:
-    return 202, await api.resend(await _endpoint(api, caller, request), request.path_params["log_id"])
+    return 202, await api.resend(caller, await _endpoint(api, caller, request), request.path_params["log_id"])
 
 
 async def _rotate(api: Api, caller: Principal, request: Request) -> Answer:

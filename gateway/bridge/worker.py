@@ -85,6 +85,7 @@ class Worker:
         self._default_secret = default_secret
         self._narrow = narrow
         self._endpoints: dict[str, Endpoint] = {}
+        self._stale = False
         self._feeds: dict[str, Feed] = {}
         self._epochs: dict[int, int] = {}
         self._busy: dict[str, asyncio.Lock] = {}
@@ -114,6 +115,10 @@ class Worker:
             may_send=lambda endpoint_id: self._leases.holds(shard_of(endpoint_id)),
             disable=self._disable,
         )
+
+    def rights_changed(self) -> None:
+        """Look at all endpoints again, soon: what their makers may see is another."""
+        self._stale = True
 
     def __repr__(self) -> str:
         return f"<Worker {self._leases.held} shards, {len(self.pumps)} pumps, {len(self._endpoints)} endpoints>"
@@ -161,9 +166,10 @@ class Worker:
         while True:
             try:
                 position = await self._waiting.changes_position()
+                self._stale = False
                 await self._load_all()
                 until = self._clock.now() + _RELOAD
-                while self._clock.now() < until:
+                while self._clock.now() < until and not self._stale:
                     position, ids = await self._waiting.changes(position, _BLOCK_MS)
                     for endpoint_id in dict.fromkeys(ids):
                         await self._load(endpoint_id)
