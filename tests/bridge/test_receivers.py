@@ -22,8 +22,6 @@ from gateway.events.position import make_id
 from tests.bridge import nodejs
 
 DATA = '{"id":"msg_1","cost":1.0,"big":9007199254740993,"text":"ä\\u00e9","2":"b","1":"a"}'.encode()
-    '{"id":"msg_1","cost":1.0,"big":9007199254740993,"text":"ä\\u00e9","2":"b","1":"a","from":"+1","to":"+2"}'.encode()
-)
 OLD = 400.0
 
 
