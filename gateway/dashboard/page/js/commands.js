@@ -15,10 +15,13 @@ export function shellWord(text) {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+/** What goes behind `curl` where a key is needed: by its name in the environment, never itself. */
+const BEARER = ` -H "Authorization: Bearer $GATEWAY_TOKEN"`;
+
 /** The curl line that follows what the page follows; after `lastId`, when one is given. */
-export function curlTail(subscription, lastId = "") {
+export function curlTail(subscription, { lastId = "", withKey = false } = {}) {
   const query = lastId === "" ? apiQuery(subscription) : [...apiQuery({ ...subscription, start: { kind: "live", value: "" } }), ["last_event_id", lastId]];
-  return `curl -N ${shellWord(eventsUrl() + (query.length > 0 ? `?${joinQuery(query)}` : ""))}`;
+  return `curl -N${withKey ? BEARER : ""} ${shellWord(eventsUrl() + (query.length > 0 ? `?${joinQuery(query)}` : ""))}`;
 }
 
 /** The curl line that publishes a sample event. */

@@ -1,7 +1,6 @@
 /** One event in full. The payload is laid out as text: what is read here is what was published. */
 
 import { copyOnClick } from "./clipboard.js";
-import { curlTail } from "./commands.js";
 import { countOf, element } from "./dom.js";
 import { layOut } from "./json-text.js";
 import { payload } from "./row.js";
@@ -13,9 +12,9 @@ const SHOWN = 1_000_000;
  * Fills `parent` with `row`.
  * @param {HTMLElement} parent
  * @param {import("./row.js").EventRow} row
- * @param {{subscription: () => import("./subscription.js").Subscription, onFilter: (part: "types"|"channels", value: string) => void}} options
+ * @param {{curlFrom: (position: string) => string, onFilter: (part: "types"|"channels", value: string) => void}} options
  */
-export function showEvent(parent, row, { subscription, onFilter }) {
+export function showEvent(parent, row, { curlFrom, onFilter }) {
   const text = payload(row);
   parent.replaceChildren(
     facts(row, text),
@@ -25,7 +24,7 @@ export function showEvent(parent, row, { subscription, onFilter }) {
       copier("Copy id", () => row.id),
       copier("Copy data", () => text),
       copier("Copy envelope", () => row.text),
-      copier("Copy curl from here", () => curlTail(subscription(), row.position)),
+      copier("Copy curl from here", () => curlFrom(row.position)),
     ),
     element(
       "div",

@@ -1,9 +1,11 @@
 /** The live section: joins the stream client with what shows it. */
 
+import { AccessForm } from "./access-form.js";
 import { copyOnClick } from "./clipboard.js";
 import { curlTail, eventsUrl } from "./commands.js";
 import { ConnectionBadge } from "./connection-badge.js";
 import { Counters } from "./counters.js";
+import { Credential } from "./credential.js";
 import { showEvent, showMark } from "./details.js";
 import { byId, countOf, element, formatCount, paced, setText } from "./dom.js";
 import { showEmpty } from "./empty-state.js";
@@ -28,6 +30,8 @@ const DRAW_PAUSE = 80;
 
 const WIDE = matchMedia("(min-width: 64rem)");
 
+const TITLES = { publish: "Publish an event", access: "Access" };
+
 const HELD = { paused: "Paused", reading: "Held", scrolled: "Held" };
 const WHY_HELD = { paused: "", reading: "while you read an event", scrolled: "while you look at older events" };
 
@@ -50,7 +54,7 @@ export class LiveView {
     this.incidents = new Incidents(this);
     this.line = new RateLine(byId("rate"));
     this.askDraw = paced(() => this.#draw(), DRAW_PAUSE);
-    this.panel = new Panel({ onClose: (part) => this.#panelClosed(part) });
+    this.panel = new Panel({ onClose: () => this.#panelClosed() });
     this.list = new EventList(byId("events"), {
       onChoose: (row, by) => this.#chosen(row, by),
       onScroll: (top) => this.#scrolled(top),
@@ -59,9 +63,12 @@ export class LiveView {
     this.tail = new Tail(this.buffer, this.list);
     this.filters = new FilterForm({ onApply: (subscription) => this.#go(subscription) });
     const url = eventsUrl();
-    this.publish = new PublishForm({ url, stream: () => this.#onlyStream() });
+    this.credential = new Credential(new URL("tickets", url).href);
+    this.access = new AccessForm({ credential: this.credential, onChange: () => this.show(location.hash) });
+    this.publish = new PublishForm({ url, credential: this.credential, stream: () => this.#onlyStream() });
     this.client = new StreamClient({
       url,
+      credential: this.credential,
       onEvent: (text, position) => this.#event(text, position),
       onControl: (name, data, text) => this.#control(name, data, text),
       onState: (state) => this.#connection(state),
@@ -82,7 +89,8 @@ export class LiveView {
     this.notices.clear();
     this.tail.clear();
     this.tail.follow();
-    if (this.panel.shown === "details") this.panel.close();
+    if (["details", "access"].includes(this.panel.shown)) this.panel.close();
+    byId("access-open").hidden = !this.credential.given;
     this.client.open(apiQuery(this.#subscription));
     this.#drawRate();
     this.askDraw();
@@ -100,13 +108,14 @@ export class LiveView {
       this.tail.term = event.target.value;
       this.askDraw();
     });
-    copyOnClick(byId("copy-curl"), () => curlTail(this.#subscription));
+    copyOnClick(byId("copy-curl"), () => curlTail(this.#subscription, { withKey: this.credential.given }));
     copyOnClick(byId("copy-link"), () => location.href);
-    const open = byId("publish-open");
-    open.addEventListener("click", () => {
-      if (this.panel.shown === "publish") this.panel.close();
-      else this.#openPublish();
-    });
+    for (const part of ["publish", "access"]) {
+      byId(`${part}-open`).addEventListener("click", () => {
+        if (this.panel.shown === part) this.panel.close();
+        else this.#openForm(part);
+      });
+    }
   }
 
   #go(subscription) {
@@ -170,6 +179,8 @@ export class LiveView {
 
   #closed({ reason, problem }) {
     const placed = problem === undefined ? 0 : this.filters.showProblem(problem.errors);
+    const ofAccess = [401, 403].includes(problem?.status ?? 0) || ["expired", "revoked"].includes(reason);
+    byId("access-open").hidden = !(ofAccess || this.credential.given);
     this.notices.remove("slow");
     this.notices.remove("trouble");
     this.notices.show("closed", {
@@ -177,8 +188,12 @@ export class LiveView {
       title: "Not connected.",
       text: placed > 0 ? "The gateway does not accept the filter that is marked." : ending(reason),
       dismiss: false,
-      action: { label: "Connect again", run: () => this.client.reopen() },
+      actions: [
+        { label: "Connect again", run: () => this.client.reopen() },
+        ...(ofAccess ? [{ label: "Enter a key", run: () => this.#openForm("access") }] : []),
+      ],
     });
+    if (problem?.status === 401) this.#openForm("access");
   }
 
   // What the user does
@@ -197,26 +212,32 @@ export class LiveView {
     const parent = byId("details");
     if (row.kind === "event") {
       showEvent(parent, row, {
-        subscription: () => this.#subscription,
+        curlFrom: (lastId) => curlTail(this.#subscription, { lastId, withKey: this.credential.given }),
         onFilter: (part, value) => this.#go({ ...this.#subscription, [part]: [value] }),
       });
     } else {
       showMark(parent, row);
     }
-    byId("publish-open").setAttribute("aria-expanded", "false");
     this.panel.open("details", row.kind === "event" ? row.type : `gateway.${row.kind}`, { focus });
+    this.#markOpener();
   }
 
-  #openPublish() {
+  #openForm(part) {
     this.list.selected = 0;
-    byId("publish-open").setAttribute("aria-expanded", "true");
-    this.panel.open("publish", "Publish an event", { focus: true });
+    this.panel.open(part, TITLES[part], { focus: true });
+    this.#markOpener();
     this.tail.release("reading");
     this.askDraw();
   }
 
-  #panelClosed(part) {
-    if (part === "publish") byId("publish-open").setAttribute("aria-expanded", "false");
+  #markOpener() {
+    for (const part of ["publish", "access"]) {
+      byId(`${part}-open`).setAttribute("aria-expanded", String(this.panel.shown === part));
+    }
+  }
+
+  #panelClosed() {
+    this.#markOpener();
     this.list.selected = 0;
     this.tail.release("reading");
     this.askDraw();

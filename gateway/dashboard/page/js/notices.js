@@ -15,15 +15,15 @@ export class Notices {
   /**
    * @param {string} key  a second notice with this key takes the place of the first
    * @param {{level: "bad"|"warning"|"info", title: string, text: string, dismiss?: boolean,
-   *   action?: {label: string, run: () => void}}} notice
+   *   actions?: {label: string, run: () => void}[]}} notice
    */
-  show(key, { level, title, text, dismiss = true, action }) {
+  show(key, { level, title, text, dismiss = true, actions = [] }) {
     const bar = element("div", { className: `notice notice-${level}`, role: level === "info" ? "status" : "alert" });
     bar.append(
       element("span", { className: "notice-mark", ariaHidden: "true" }),
       element("p", { className: "notice-text" }, element("strong", {}, title), " ", text),
     );
-    if (action !== undefined) bar.append(button(action.label, action.run));
+    bar.append(...actions.map(({ label, run }) => button(label, run)));
     if (dismiss) {
       const close = button("×", () => this.remove(key));
       close.classList.add("notice-close");

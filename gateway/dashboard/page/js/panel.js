@@ -12,7 +12,7 @@ export class Panel {
   /** @type {Element|null} */
   #opener = null;
 
-  /** @param {{onClose: (part: string) => void}} options */
+  /** @param {{onClose: () => void}} options */
   constructor({ onClose }) {
     this.onClose = onClose;
     this.node = byId("panel");
@@ -44,13 +44,12 @@ export class Panel {
 
   close() {
     if (this.#open === "") return;
-    const part = this.#open;
     const hadFocus = this.node.contains(document.activeElement);
     this.#open = "";
     this.node.hidden = true;
     this.#cover();
     if (hadFocus && this.#opener instanceof HTMLElement) this.#opener.focus({ preventScroll: true });
-    this.onClose(part);
+    this.onClose();
   }
 
   #cover() {

@@ -9,9 +9,12 @@ export class PublishForm {
   #key = "";
   #body = "";
 
-  /** @param {{url: string, stream: () => string|undefined}} options */
-  constructor({ url, stream }) {
+  /**
+   * @param {{url: string, credential: import("./credential.js").Credential, stream: () => string|undefined}} options
+   */
+  constructor({ url, credential, stream }) {
     this.url = url;
+    this.credential = credential;
     this.stream = stream;
     this.form = byId("publish");
     this.fields = this.form.elements;
@@ -77,7 +80,7 @@ export class PublishForm {
     this.#body = body;
     const response = await fetch(this.url, {
       method: "POST",
-      headers: { "Content-Type": "application/json", "Idempotency-Key": this.#key },
+      headers: { "Content-Type": "application/json", "Idempotency-Key": this.#key, ...this.credential.headers() },
       body,
     });
     if (response.ok) {

@@ -45,11 +45,12 @@ export class StreamClient {
   #state = { name: "idle" };
 
   /**
-   * @param {{url: string, onEvent: (text: string, id: string) => void,
+   * @param {{url: string, credential: import("./credential.js").Credential, onEvent: (text: string, id: string) => void,
    *   onControl: (name: string, data: any, text: string) => void, onState: (state: State) => void}} options
    */
-  constructor({ url, onEvent, onControl, onState }) {
+  constructor({ url, credential, onEvent, onControl, onState }) {
     this.url = url;
+    this.credential = credential;
     this.onEvent = onEvent;
     this.onControl = onControl;
     this.onState = onState;
@@ -80,12 +81,21 @@ export class StreamClient {
     this.#connect();
   }
 
-  #connect() {
+  async #connect() {
     this.#drop();
-    const source = new EventSource(this.#address());
-    this.#source = source;
+    const generation = this.#generation;
     this.#connectingSince = Date.now();
     this.#setState({ name: "connecting" });
+    const { query, problem } = await this.credential.admission();
+    if (generation !== this.#generation) return;
+    if (query === null) this.#giveUpOrRetry(problem);
+    else this.#listen(query);
+  }
+
+  /** @param {[string, string][]} admission */
+  #listen(admission) {
+    const source = new EventSource(this.#address(admission));
+    this.#source = source;
     const mine = (handle) => (event) => {
       if (source === this.#source) handle(event);
     };
@@ -98,8 +108,9 @@ export class StreamClient {
     for (const name of CONTROL) source.addEventListener(name, mine((event) => this.#control(name, event)));
   }
 
-  #address() {
-    const query = [...this.#query, ["named", "false"]];
+  /** @param {[string, string][]} [admission] */
+  #address(admission = []) {
+    const query = [...this.#query, ["named", "false"], ...admission];
     if (this.#lastId !== "") query.push(["last_event_id", this.#lastId]);
     return `${this.url}?${joinQuery(query)}`;
   }
@@ -138,7 +149,10 @@ export class StreamClient {
     }
   }
 
-  /** EventSource does not tell why it gave up, so the same request is made once more by `fetch`. */
+  /**
+   * EventSource does not tell why it gave up, so the same request is made once more by `fetch`. With a credential the
+   * reason is as a rule that the browser sent the used ticket again: the next attempt gets a new one.
+   */
   async #diagnose() {
     this.#setState({ name: "reconnecting" });
     const generation = this.#generation;
@@ -146,7 +160,7 @@ export class StreamClient {
     let problem = null;
     try {
       const response = await fetch(this.#address(), {
-        headers: { Accept: "text/event-stream" },
+        headers: { Accept: "text/event-stream", ...this.credential.headers() },
         cache: "no-store",
         signal: AbortSignal.timeout(PROBE_TIMEOUT),
       });
@@ -156,13 +170,16 @@ export class StreamClient {
       // not reachable: the delay grows
     }
     if (generation !== this.#generation) return;
-    if (problem !== null && FINAL.has(problem.status)) {
-      this.#close(problem.detail, problem);
-      return;
-    }
-    this.#retryLater(problem);
+    this.#giveUpOrRetry(problem);
   }
 
+  /** @param {Problem|null} problem */
+  #giveUpOrRetry(problem) {
+    if (problem !== null && FINAL.has(problem.status)) this.#close(problem.detail, problem);
+    else this.#retryLater(problem);
+  }
+
+  /** @param {Problem|null} problem */
   #retryLater(problem) {
     const grown = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** this.#attempt);
     const asked = (problem?.retryAfter ?? 0) * 1000;
