@@ -23,6 +23,9 @@ from gateway.stream.log import Log
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?\Z")
 _REMEMBER = 86_400
 _LARGE = 32 << 10
+_HEARD_OUT = 8 << 20
+"""Bytes of a body that are read although they are too many: closing on a client that still sends resets the
+connection, and the client never sees why."""
 _MOST_EVENTS = 10_000
 """In one request: all or nothing means one script, and Redis serves nobody else while it runs."""
 
@@ -59,21 +62,24 @@ def publish_routes(log: Log, gate: Gate, limits: PublishLimits, published: Calla
 
 async def _body(request: Request, limits: PublishLimits) -> bytes:
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limits.body:
+    if declared.isdecimal() and int(declared) > (limits.body if "expect" in request.headers else _HEARD_OUT):
         raise _too_large(limits.body)
     chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(limits.request_timeout):
             async for chunk in request.stream():
-                chunks.append(chunk)
                 size += len(chunk)
-                if size > limits.body:
-                    raise _too_large(limits.body)
+                if size <= limits.body:
+                    chunks.append(chunk)
+                elif size > _HEARD_OUT:
+                    break
     except TimeoutError:
         raise Problem(408, "the body did not arrive in time", headers={"Connection": "close"}) from None
     except ClientDisconnect:
         raise Problem(400, "the body ended before its announced length") from None
+    if size > limits.body:
+        raise _too_large(limits.body)
     return b"".join(chunks)
 
 

@@ -102,7 +102,9 @@ def parse_draft(text: str) -> Draft:
     values: dict[str, Any] = {}
     for name, raw in parts:
         if name not in _KNOWN:
-            errors.append((name[:64], f"unknown field (known: {', '.join(sorted(_KNOWN))})"))
+            # A lone surrogate, legal in JSON as \udXXX, has no UTF-8 form to answer with.
+            shown = name[:64].encode("utf-8", "backslashreplace").decode()
+            errors.append((shown, f"unknown field (known: {', '.join(sorted(_KNOWN))})"))
         elif name in values:
             errors.append((name, "is given twice"))
         elif name == "data":

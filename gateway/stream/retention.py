@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from gateway.backend.connection import UNAVAILABLE
+from gateway.backend.connection import UNAVAILABLE, ResponseError
 from gateway.events.filter import GlobSet
 from gateway.events.position import EventId, make_id
 from gateway.stream.store import Store
@@ -68,7 +68,11 @@ class Retention:
         oldest = make_id(max(0, int((self._now() - self._max_age) * 1000))) if self._max_age else EventId(0)
         removed = 0
         for stream in await self._store.keys(self._served):
-            removed += await self._trim(stream, oldest)
+            try:
+                removed += await self._trim(stream, oldest)
+            except ResponseError as error:
+                # A key of that name that is no stream must not keep the others from being trimmed.
+                log.debug("retention.refused stream=%s error=%r", stream, error)
         if removed:
             self._trimmed(removed)
             log.info("retention.trimmed events=%d", removed)
