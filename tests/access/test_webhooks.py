@@ -90,7 +90,12 @@ async def world(here: Here, vault: RedisServer, receiver: Receiver) -> AsyncIter
         yield made
 
 
-OTHERS = [{"type": type_, "channel": "c", "tenant": "t3"} for type_ in ("a.y", "z.z")]
+OTHERS = [
+    {"type": type_, "channel": channel, "tenant": tenant}
+    for type_ in ("a.y", "z.z")
+    for channel in ("a", "b", "c")
+    for tenant in ("t1", "t2", "t3", None)
+]
 """Events that nobody publishes, but might."""
 
 
