@@ -138,13 +138,14 @@ async def test_rolling_restart_behind_haproxy_loses_and_repeats_nothing(
             except (OSError, AssertionError):  # 503 of the proxy while one goes and the other comes
                 await asyncio.sleep(0.02)
                 continue
-            ended = asyncio.ensure_future(connection.until_closed(patience=60))
-            finished = asyncio.ensure_future(done.wait())
-            await asyncio.wait({ended, finished}, return_when=asyncio.FIRST_COMPLETED)
+            # HAProxy keeps the connection when the response is over, so the end of that is what counts.
+            await wait_until(
+                lambda connection=connection: connection.complete or connection.closed.is_set() or done.is_set(),
+                patience=60,
+            )
             consumer.take(connection)
             connection.cut()
-            await asyncio.gather(ended)
-            finished.cancel()
+            await connection.until_closed()
 
     consumers = [Consumer(base, {"stream": stream}, since="earliest") for _ in range(20)]
     publishing = asyncio.create_task(publish())
