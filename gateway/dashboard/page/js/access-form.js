@@ -1,6 +1,6 @@
 /** Where a key or token is entered, and forgotten again. */
 
-import { byId } from "./dom.js";
+import { byId, setText } from "./dom.js";
 
 export class AccessForm {
   /** @param {{credential: import("./credential.js").Credential, onChange: () => void}} options */
@@ -11,6 +11,7 @@ export class AccessForm {
     const change = (token) => {
       credential.set(token);
       this.input.value = "";
+      this.complain("");
       this.show();
       onChange();
     };
@@ -19,10 +20,16 @@ export class AccessForm {
       const token = this.input.value.trim();
       // Anything else cannot stand in a header, and fetch would throw.
       if (/^[\x21-\x7e]+$/.test(token)) change(token);
-      else this.input.focus();
+      else this.complain("Keys and tokens hold no blanks and no accents.");
     });
     this.forget.addEventListener("click", () => change(""));
     this.show();
+  }
+
+  /** @param {string} text  what is wrong with the key, "" for nothing */
+  complain(text) {
+    setText(byId("access-token-error"), text);
+    this.input.setAttribute("aria-invalid", String(text !== ""));
   }
 
   show() {

@@ -21,19 +21,13 @@ import { RateMeter } from "./rate-meter.js";
 import { mark, readEvent } from "./row.js";
 import { StreamClient } from "./stream-client.js";
 import { apiQuery, readHash, writeHash } from "./subscription.js";
-import { Tail } from "./tail.js";
+import { Tail, WHY_HELD } from "./tail.js";
 
 const BOUNDS = { maxRows: 5_000, maxCharacters: 32_000_000 };
-
 /** Ms between drawings. Under 2,000 events a second, drawing each frame would take a core and could be read by nobody. */
 const DRAW_PAUSE = 80;
-
 const WIDE = matchMedia("(min-width: 64rem)");
-
 const TITLES = { publish: "Publish an event", access: "Access" };
-
-const HELD = { paused: "Paused", reading: "Held", scrolled: "Held" };
-const WHY_HELD = { paused: "", reading: "while you read an event", scrolled: "while you look at older events" };
 
 export class LiveView {
   #subscription = readHash("");
@@ -193,7 +187,9 @@ export class LiveView {
         ...(ofAccess ? [{ label: "Enter a key", run: () => this.#openForm("access") }] : []),
       ],
     });
-    if (problem?.status === 401) this.#openForm("access");
+    if (problem?.status !== 401) return;
+    this.access.complain(this.credential.given ? ending(reason) : "");
+    this.#openForm("access");
   }
 
   // What the user does
@@ -267,9 +263,9 @@ export class LiveView {
     const shown = this.tail.draw();
     const { held, waiting, term } = this.tail;
     setText(byId("pause"), held === null ? "Pause" : "Resume");
-    const rows = term === "" ? countOf(shown, "row") : `${countOf(shown, "row")} with “${term}”`;
+    const rows = countOf(shown, "row") + (term === "" ? "" : ` with “${term}”`);
     const note = byId("tail-note");
-    setText(note, held === null ? rows : `${HELD[held]} · ${rows}`);
+    setText(note, held === null ? rows : `${held === "paused" ? "Paused" : "Held"} · ${rows}`);
     note.title = held === null ? "" : WHY_HELD[held];
     const newer = byId("newer");
     newer.hidden = waiting === 0;
@@ -287,7 +283,8 @@ export class LiveView {
   #drawEmpty(shown) {
     const settled = this.client.state.name === "open" && !this.#replaying;
     const node = byId("empty");
-    const why = shown > 0 ? null : this.tail.term !== "" ? "term" : settled ? this.#subscription : null;
+    const reason = this.tail.term !== "" ? "term" : settled ? this.#subscription : null;
+    const why = shown > 0 ? null : reason;
     byId("events").classList.toggle("is-empty", shown === 0);
     node.hidden = why === null;
     if (why === this.#emptyFor) return;

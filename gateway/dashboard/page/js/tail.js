@@ -10,6 +10,13 @@
 import { payload } from "./row.js";
 import { Rows } from "./event-buffer.js";
 
+/** @type {Record<Hold, string>} */
+export const WHY_HELD = {
+  paused: "until you press Resume",
+  reading: "while you read an event",
+  scrolled: "while you look at older events",
+};
+
 export class Tail {
   /** @type {Hold|null} */
   #hold = null;
