@@ -102,7 +102,7 @@ def test_storm_counts_the_commands_of_redis(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_all_writes_a_page_with_every_test(tmp_path: Path) -> None:
     done = subprocess.run(
-        command("all", "--quick", "--quiet", "--only", "connect", "replay", "--out", str(tmp_path)),
+        command("all", "--quick", "--quiet", "--only", "connect", "replay", "--peer", "bare", "--out", str(tmp_path)),
         cwd=ROOT,
         capture_output=True,
         text=True,
