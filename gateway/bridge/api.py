@@ -13,26 +13,21 @@ from pydantic import ValidationError
 from gateway.access.limits import OverLimit
 from gateway.access.principal import Principal
 from gateway.bridge.attempt import Attempt, Phases
+from gateway.bridge.blame import only, unprocessable
 from gateway.bridge.bridge import Bridge
 from gateway.bridge.delivery import Delivery
 from gateway.bridge.dialects import DIALECTS
 from gateway.bridge.endpoint import MASK, Endpoint, EndpointConfig, Secret
-from gateway.bridge.job import CANCELLED, Job, read_jobs
 from gateway.bridge.registry import Conflict
 from gateway.bridge.render import Bodies, Stationery, body_of
+from gateway.bridge.replays import Replays
 from gateway.bridge.signature import PRIVATE_PREFIX, Signer, make_secret
-from gateway.bridge.since import read_position
 from gateway.errors import FieldError, Problem
 from gateway.events.event import Event, format_time
-from gateway.events.position import EventId, format_id, make_id
+from gateway.events.position import format_id, make_id
 
 _MAX_OVERLAP: Final = 7 * 86400.0
 _OVERLAP: Final = 86400.0
-
-
-def unprocessable(field: str, message: str) -> Problem:
-    """422 for one field."""
-    return Problem(422, f"{field}: {message}", errors=[FieldError(field, message)])
 
 
 def _config(fields: Mapping[str, Any]) -> EndpointConfig:
@@ -53,6 +48,7 @@ class Api:
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
+        self.replays = Replays(bridge)
 
     # Endpoints.
 
@@ -151,7 +147,7 @@ class Api:
     async def rotate(self, caller: Principal, endpoint_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """A new secret, shown here only; the old one signs too for ``overlap_seconds`` where the dialect has room."""
         endpoint = await self.get(caller, endpoint_id)
-        _only(body, "overlap_seconds", "secret")
+        only(body, "overlap_seconds", "secret")
         overlap = body.get("overlap_seconds", _OVERLAP)
         if not isinstance(overlap, (int, float)) or isinstance(overlap, bool) or not 0 <= overlap <= _MAX_OVERLAP:
             raise unprocessable("overlap_seconds", f"must be a number from 0 to {_MAX_OVERLAP:.0f}")
@@ -217,48 +213,6 @@ class Api:
         delivery.status = "delivered" if attempt.status in endpoint.dialect.success else "failed"
         await self._bridge.ledger.enter(endpoint.id, delivery)
         return {**_detailed(delivery), **delivery.history[0], "attempts": 1, "status": delivery.status}
-
-    # Replays.
-
-    async def replay(self, endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
-        """Begin to deliver again what lies after ``since``, up to ``until`` (default: now)."""
-        _only(body, "since", "until")
-        info = await self._bridge.log.store.info(endpoint.config.stream)
-        start, until = (
-            self._position(body, name, default, info.start, info.last_id)
-            for name, default in (("since", None), ("until", "latest"))
-        )
-        now = int(self._bridge.clock.now() * 1000)
-        job = Job("rpl_" + secrets.token_hex(8), start, min(until, info.last_id), "running", now)
-        await self._bridge.ledger.put_replay(endpoint.id, job.id, job.dump())
-        await self._bridge.registry.announce(endpoint.id)
-        return _job(job)
-
-    async def replays(self, endpoint: Endpoint) -> list[dict[str, Any]]:
-        """All replays, newest first."""
-        jobs = read_jobs(await self._bridge.ledger.replays(endpoint.id))
-        return [_job(job) for job in sorted(jobs, key=lambda job: -job.created)]
-
-    async def cancel_replay(self, endpoint: Endpoint, job_id: str) -> dict[str, Any]:
-        """Deliver nothing more of it but what is in flight."""
-        jobs = read_jobs(await self._bridge.ledger.replays(endpoint.id))
-        job = next((job for job in jobs if job.id == job_id), None)
-        if job is None:
-            raise Problem(404, f"there is no replay {job_id[:80]} of {endpoint.id}")
-        if job.status == "running":
-            job = replace(job, status="cancelled")
-            await self._bridge.ledger.put_replay(endpoint.id, job.id + CANCELLED, b"1")
-            await self._bridge.registry.announce(endpoint.id)
-        return _job(job)
-
-    def _position(
-        self, body: dict[str, Any], name: str, default: str | None, earliest: EventId, latest: EventId
-    ) -> EventId:
-        try:
-            value = body.get(name, default)
-            return read_position(value, self._bridge.clock.now(), earliest=earliest, latest=latest)
-        except ValueError as error:
-            raise unprocessable(name, str(error)) from None
 
     # Checks.
 
@@ -346,12 +300,6 @@ def _fits(config: EndpointConfig, found: tuple[Secret, ...]) -> bool:
     return True
 
 
-def _only(body: dict[str, Any], *names: str) -> None:
-    for name in body:
-        if name not in names:
-            raise unprocessable(name[:64], f"is not known; {', '.join(names)} are")
-
-
 def _detailed(delivery: Delivery) -> dict[str, Any]:
     history = []
     for record in delivery.history:
@@ -362,13 +310,3 @@ def _detailed(delivery: Delivery) -> dict[str, Any]:
             body = None
         history.append({**record, "request": {**record["request"], "body": body}})
     return {**delivery.summary(), "stream": delivery.event.stream, "dialect": delivery.envelope, "history": history}
-
-
-def _job(job: Job) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "status": job.status,
-        "position": format_id(job.position),
-        "until": format_id(job.until),
-        "createdAt": format_time(job.created),
-    }

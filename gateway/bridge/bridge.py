@@ -18,10 +18,11 @@ from gateway.bridge.egress import EgressGuard
 from gateway.bridge.endpoint import Endpoint
 from gateway.bridge.ledger import Ledger
 from gateway.bridge.metrics import BridgeMetrics
+from gateway.bridge.parts import Pace, Parts
 from gateway.bridge.registry import Registry
 from gateway.bridge.secretbox import SecretBox
 from gateway.bridge.sender import Sender
-from gateway.bridge.worker import Pace, Worker
+from gateway.bridge.worker import Worker
 from gateway.events.position import EventId
 from gateway.stream.log import Log
 
@@ -74,24 +75,25 @@ class Bridge:
 
     def start(self) -> Worker:
         """Deliver, beside answering the API."""
-        worker = Worker(
-            self.log,
-            self.registry,
-            self.ledger,
-            self._client,
-            self._waiting,
-            self.sender,
-            self.metrics,
-            name=f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}",
-            product=self.options.product,
+        parts = Parts(
+            log=self.log,
+            registry=self.registry,
+            ledger=self.ledger,
+            client=self._client,
+            waiting=self._waiting,
+            sender=self.sender,
+            metrics=self.metrics,
             clock=self.clock,
             monotonic=time.monotonic,
             luck=random.random,
             shuffle=random.shuffle,
-            default_secret=self.options.default_secret,
-            pace=self._pace,
             narrow=self.narrow,
             failpoint=self._failpoint,
+        )
+        name = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
+        options = self.options
+        worker = Worker(
+            parts, name=name, product=options.product, default_secret=options.default_secret, pace=self._pace
         )
         self.worker = worker
         worker.start()

@@ -137,15 +137,15 @@ async def _test(api: Api, caller: Principal, request: Request) -> Answer:
 
 
 async def _replay(api: Api, caller: Principal, request: Request) -> Answer:
-    return 202, await api.replay(await _endpoint(api, caller, request), await _body(request))
+    return 202, await api.replays.begin(await _endpoint(api, caller, request), await _body(request))
 
 
 async def _replays(api: Api, caller: Principal, request: Request) -> Answer:
-    return 200, {"replays": await api.replays(await _endpoint(api, caller, request))}
+    return 200, {"replays": await api.replays.every(await _endpoint(api, caller, request))}
 
 
 async def _cancel(api: Api, caller: Principal, request: Request) -> Answer:
-    return 200, await api.cancel_replay(await _endpoint(api, caller, request), request.path_params["job_id"])
+    return 200, await api.replays.cancel(await _endpoint(api, caller, request), request.path_params["job_id"])
 
 
 async def _enable(api: Api, caller: Principal, request: Request) -> Answer:

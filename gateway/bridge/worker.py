@@ -9,25 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from gateway.backend.connection import UNAVAILABLE, Redis
-from gateway.bridge.clock import Clock
+from gateway.backend.connection import UNAVAILABLE
 from gateway.bridge.committer import Committer
-from gateway.bridge.endpoint import Endpoint, EndpointConfig, Secret
+from gateway.bridge.endpoint import Endpoint
 from gateway.bridge.feed import Feed
 from gateway.bridge.job import read_jobs
 from gateway.bridge.lease import Leases, shard_of
-from gateway.bridge.ledger import Ledger
-from gateway.bridge.metrics import BridgeMetrics
-from gateway.bridge.pump import Poster, Pump, Tools
-from gateway.bridge.registry import Conflict, Registry
+from gateway.bridge.ownurl import system_endpoint
+from gateway.bridge.parts import Pace, Parts
+from gateway.bridge.pump import Pump, Tools
+from gateway.bridge.registry import Conflict
 from gateway.bridge.render import Bodies
 from gateway.events.event import Event
 from gateway.events.filter import predicate
 from gateway.events.position import milliseconds
-from gateway.stream.log import Log, NotReady, NotServed
+from gateway.stream.log import NotReady, NotServed
 
 log = logging.getLogger("gateway.bridge")
 
@@ -36,89 +35,56 @@ _RELOAD: Final = 30.0
 _BLOCK_MS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Durations of a worker, in seconds."""
-
-    lease: float = 9.0
-    """How long a shard stays ours without a sign of life; it moves within this and a third."""
-    sweep: float = 10.0
-    """How often positions are stored of endpoints that got nothing."""
-    logs_age: float = 7 * 86400.0
-    """How long log records are kept."""
-    patience: float = 7.0
-    """How long attempts in flight are waited for at the end; less than `lease`, which is not extended then."""
-
-
 class Worker:
-    """`client` is for commands, `waiting` for the one that blocks. `default_secret` signs for events' own URLs."""
+    """`name` tells this process from others. `default_secret` signs for events' own URLs."""
 
-    def __init__(
-        self,
-        stream_log: Log,
-        registry: Registry,
-        ledger: Ledger,
-        client: Redis,
-        waiting: Registry,
-        sender: Poster,
-        metrics: BridgeMetrics,
-        *,
-        name: str,
-        product: str,
-        clock: Clock,
-        monotonic: Callable[[], float],
-        luck: Callable[[], float],
-        shuffle: Callable[[list[int]], None],
-        default_secret: str | None = None,
-        pace: Pace | None = None,
-        narrow: Callable[[Endpoint], Endpoint | None] = lambda endpoint: endpoint,
-        failpoint: Callable[[str], None] = lambda name: None,
-    ) -> None:
+    def __init__(self, parts: Parts, *, name: str, product: str, default_secret: str | None, pace: Pace) -> None:
         self.pumps: dict[str, Pump] = {}
-        self._log = stream_log
-        self._registry = registry
-        self._ledger = ledger
-        self._waiting = waiting
-        self._metrics = metrics
-        self._clock = clock
-        self._pace = pace or Pace()
+        self._log = parts.log
+        self._registry = parts.registry
+        self._ledger = parts.ledger
+        self._waiting = parts.waiting
+        self._metrics = parts.metrics
+        self._clock = parts.clock
+        self._pace = pace
         self._default_secret = default_secret
-        self._narrow = narrow
+        self._narrow = parts.narrow
         self._endpoints: dict[str, Endpoint] = {}
-        self._stale = False
         self._feeds: dict[str, Feed] = {}
         self._epochs: dict[int, int] = {}
         self._busy: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._committer = Committer(ledger, metrics, self._fenced, failpoint)
-        self._leases = Leases(
-            client,
+        self._committer = Committer(parts.ledger, parts.metrics, self._fenced, parts.failpoint)
+        self._leases = self._make_leases(parts, name)
+        self._tools = self._make_tools(parts, product)
+
+    def _make_leases(self, parts: Parts, name: str) -> Leases:
+        return Leases(
+            parts.client,
             name,
             ttl=self._pace.lease,
-            clock=monotonic,
-            now=clock.now,
-            shuffle=shuffle,
+            clock=parts.monotonic,
+            now=parts.clock.now,
+            shuffle=parts.shuffle,
             taken=self._taken,
             give_back=self._give_back,
             lost=self._lost,
         )
-        self._tools = Tools(
-            ledger=ledger,
-            sender=sender,
+
+    def _make_tools(self, parts: Parts, product: str) -> Tools:
+        return Tools(
+            ledger=parts.ledger,
+            sender=parts.sender,
             bodies=Bodies(),
-            clock=clock,
-            luck=luck,
-            metrics=metrics,
+            clock=parts.clock,
+            luck=parts.luck,
+            metrics=parts.metrics,
             product=product,
-            failpoint=failpoint,
+            failpoint=parts.failpoint,
             dirty=self._committer.mark,
             may_send=lambda endpoint_id: self._leases.holds(shard_of(endpoint_id)),
             disable=self._disable,
         )
-
-    def rights_changed(self) -> None:
-        """Look at all endpoints again, soon: what their makers may see is another."""
-        self._stale = True
 
     def __repr__(self) -> str:
         return f"<Worker {self._leases.held} shards, {len(self.pumps)} pumps, {len(self._endpoints)} endpoints>"
@@ -379,10 +345,3 @@ class Worker:
 
 def _everything(event: Event) -> bool:
     return True
-
-
-def system_endpoint(stream: str, secret: str) -> Endpoint:
-    """The endpoint of events that bring a URL of their own: `standard`, for every tenant."""
-    config = EndpointConfig(url="https://nowhere.invalid/", stream=stream, overridable=True)
-    name = "whk_url_" + "".join(c if c.isalnum() else f"_{ord(c):02x}" for c in stream)
-    return Endpoint(name, config, (Secret(secret),), 0, 0, system=True)

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from gateway.bridge.worker import Pace
+from gateway.bridge.parts import Pace
 from tests.bridge.rig import Rig
 
 READY = "ready"

@@ -13,8 +13,8 @@ from gateway.backend.connection import connect
 from gateway.bridge.bridge import Bridge, BridgeOptions
 from gateway.bridge.dialects import DIALECTS
 from gateway.bridge.endpoint import Endpoint, EndpointConfig, Secret
+from gateway.bridge.parts import Pace
 from gateway.bridge.signature import make_secret
-from gateway.bridge.worker import Pace
 from gateway.events.position import EventId
 from gateway.stream.log import Limits, Log
 from gateway.stream.store import Store
