@@ -2,14 +2,17 @@
 
 Facts that shaped it (redis-py 8): `TimeoutError` is no `ConnectionError`, so callers catch `UNAVAILABLE`; commands are
 retried by default, which would store an XADD twice when only its answer was lost, so retries are off; answers of
-stream commands are turned into dicts by default, at twice the cost of the raw lists, so those callbacks are removed.
+stream commands are turned into dicts by default, at twice the cost of the raw lists, so those callbacks are removed;
+it sends inside `asyncio.wait_for`, which in Python 3.11 forgets a cancellation that comes as the sending ends.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
@@ -20,6 +23,22 @@ UNAVAILABLE: Final = (RedisError, OSError)
 _RAW_COMMANDS = ("XREAD", "XRANGE", "XREVRANGE", "XINFO STREAM")
 
 __all__ = ["UNAVAILABLE", "AuthenticationError", "Redis", "RedisError", "ResponseError", "connect"]
+
+
+def _cancellable(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """`kind` whose sending does not swallow cancellations: of tasks cancelled in a command, 6 % went on for ever."""
+
+    class Cancellable(kind):  # type: ignore[valid-type,misc]
+        async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+            task = asyncio.current_task()
+            before = task.cancelling() if task else 0
+            await super().send_packed_command(*args, **kwargs)
+            if task and task.cancelling() > before:
+                # The command is on its way and nobody will read its answer.
+                await self.disconnect(nowait=True)
+                raise asyncio.CancelledError
+
+    return Cancellable
 
 
 def connect(url: str, *, name: str = "gateway", timeout: float = 5.0, connections: int = 32) -> Redis:
@@ -42,6 +61,7 @@ def connect(url: str, *, name: str = "gateway", timeout: float = 5.0, connection
         client_name=name,
         decode_responses=False,
     )
+    pool.connection_class = _cancellable(pool.connection_class)
     client: Redis = Redis.from_pool(pool)
     for command in _RAW_COMMANDS:
         client.response_callbacks.pop(command, None)
