@@ -230,9 +230,3 @@ class ClientSettings(BaseSettings):
         "http://127.0.0.1:8080", description="the gateway to talk to"
     )
     token: SecretStr | None = Field(None, description="API key or JWT, sent as Authorization: Bearer")
-
-
-def masked_url(url: str) -> str:
-    """`url` with its password replaced by ``***``, also one in the query or not percent-encoded."""
-    url = re.sub(r"(://[^:/?#@]*:)[^?#]*@", r"\1***@", url)
-    return re.sub(r"([?&][a-z_]*password=)[^&#]*", r"\1***", url)

@@ -20,7 +20,7 @@ from redis.exceptions import (
 )
 
 from gateway.backend.connection import Redis, connect
-from gateway.settings import masked_url
+from gateway.backend.masking import masked_url
 
 OLDEST = (6, 2)
 _SAFE_POLICY = "noeviction"

@@ -6,8 +6,8 @@ import shlex
 from urllib.parse import urlsplit
 
 from gateway import __version__
+from gateway.backend.masking import masked_url
 from gateway.cli import console
-from gateway.settings import masked_url
 
 _SAMPLE = '{"type":"sms.delivered","data":{"id":"msg_1","status":"delivered"}}'
 _SAMPLE_DATA = '{"id":"msg_1","status":"delivered"}'

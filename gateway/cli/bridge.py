@@ -12,10 +12,11 @@ from pydantic import SecretStr
 
 from gateway.app import Gateway
 from gateway.backend.datadir import EmbeddedError, find_embedded
+from gateway.backend.masking import masked_url
 from gateway.cli import console
 from gateway.cli.flags import Only, with_settings
 from gateway.guard import AccessError
-from gateway.settings import Settings, masked_url
+from gateway.settings import Settings
 from gateway.telemetry import configure_logging
 
 app = typer.Typer()

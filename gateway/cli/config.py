@@ -10,9 +10,10 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 from rich.table import Table
 
+from gateway.backend.masking import masked_url
 from gateway.cli import console
 from gateway.cli.flags import flag_name, unknown_variables, value_text, variable_in_force, variables, with_settings
-from gateway.settings import ClientSettings, Settings, masked_url
+from gateway.settings import ClientSettings, Settings
 
 app = typer.Typer()
 

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from gateway.backend.datadir import find_embedded
 from gateway.backend.inspection import Finding, RedisProblem, inspect
+from gateway.backend.masking import masked_url
 from gateway.cli import console, probe
 from gateway.cli.client import session
 from gateway.cli.flags import Only, variable_in_force, with_settings
-from gateway.settings import ClientSettings, Settings, masked_url
+from gateway.settings import ClientSettings, Settings
 
 app = typer.Typer()
 

@@ -17,9 +17,10 @@ from typing import NamedTuple, Protocol
 from gateway.backend.connection import UNAVAILABLE
 from gateway.events.event import Event, Skipped
 from gateway.events.position import EventId, format_position
-from gateway.sse.cohort import Cohort, CohortKey, Routes
+from gateway.sse.cohort import Cohort, CohortKey
 from gateway.sse.connection import chunk
 from gateway.sse.frame import describe_gap, describe_skipped
+from gateway.sse.livestream import LiveStream
 from gateway.sse.subscriber import PASSED_OVER, Subscriber, Timing
 from gateway.stream.cursor import Cursor, Place
 from gateway.stream.gap import Gap
@@ -27,9 +28,6 @@ from gateway.stream.window import Item
 
 log = logging.getLogger("gateway.live")
 
-_SLICE = 128
-"""Items encoded before the loop gets a turn; with 150-byte events a batch is then under the high-water mark."""
-_SLICE_BYTES = 131_072
 _SWEEP = 256
 """Writes before the loop gets a turn: about 2 ms."""
 _TICK = 0.5
@@ -52,27 +50,6 @@ class _Delivery(NamedTuple):
     block: bytes
     events: int
     before: Places
-
-
-class LiveStream:
-    """The lane's place in one stream, and who wants what of it."""
-
-    def __init__(self, cursor: Cursor) -> None:
-        self.cursor = cursor
-        self.routes = Routes()
-        self.seen = 0
-        """Items read since the lane began; only differences mean anything."""
-
-    @property
-    def name(self) -> str:
-        """The stream's key."""
-        return self.cursor.stream
-
-    async def take(self) -> list[Item]:
-        """The next slice, bounded in items and bytes; empty at the tail."""
-        items = await self.cursor.read(_SLICE, size=_SLICE_BYTES)
-        self.seen += len(items)
-        return items
 
 
 class LiveLane:
