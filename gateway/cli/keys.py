@@ -18,10 +18,11 @@ from gateway.access.principal import LIMITS, SCOPES
 from gateway.backend.connection import UNAVAILABLE, connect
 from gateway.backend.datadir import EmbeddedError, find_embedded
 from gateway.backend.embedded import EmbeddedValkey
+from gateway.backend.masking import masked_url
 from gateway.cli import console
 from gateway.cli.flags import Only, with_settings
 from gateway.events.event import format_time
-from gateway.settings import Settings, masked_url, parse_duration
+from gateway.settings import Settings, parse_duration
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="API keys: who may subscribe, publish and configure."
