@@ -154,7 +154,7 @@ async def test_limits(http: httpx.AsyncClient, db: redis.Redis, stream: str) -> 
     assert db.xlen(stream) == 6
 
     async def unannounced() -> AsyncIterator[bytes]:
-        for _ in range(20):
+        for _ in range(60):
             yield b" " * 100_000
 
     chunked = await http.post(EVENTS, content=unannounced(), headers={"Content-Type": "application/json"})
