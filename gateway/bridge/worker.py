@@ -20,12 +20,13 @@ from gateway.bridge.job import read_jobs
 from gateway.bridge.lease import Leases, shard_of
 from gateway.bridge.ownurl import system_endpoint
 from gateway.bridge.parts import Pace, Parts
-from gateway.bridge.pump import Pump, Tools
+from gateway.bridge.pump import Pump
 from gateway.bridge.registry import Conflict
 from gateway.bridge.render import Bodies
+from gateway.bridge.survey import survey
+from gateway.bridge.tools import Tools
 from gateway.events.event import Event
 from gateway.events.filter import predicate
-from gateway.events.position import milliseconds
 from gateway.stream.log import NotReady, NotServed
 
 log = logging.getLogger("gateway.bridge")
@@ -81,7 +82,6 @@ class Worker:
             metrics=parts.metrics,
             product=product,
             failpoint=parts.failpoint,
-            dirty=self._committer.mark,
             may_send=lambda endpoint_id: self._leases.holds(shard_of(endpoint_id)),
             disable=self._disable,
         )
@@ -126,6 +126,10 @@ class Worker:
             log.error("bridge.defect", exc_info=task.exception())
 
     # Which endpoints there are.
+
+    def rights_changed(self) -> None:
+        """Look at all endpoints again, soon: what their makers may see is another."""
+        self._stale = True
 
     async def _follow_changes(self) -> None:
         """Load all endpoints, then follow what changes. All are loaded again now and then, and after Redis was away."""
@@ -218,7 +222,7 @@ class Worker:
                 log.debug("lease.waits error=%r", error)
             except Exception:
                 log.exception("lease.failed")
-            self._measure()
+            survey(self._metrics, list(self.pumps.values()), self._leases.held, self._clock.now())
             for pump in list(self.pumps.values()):
                 pump.kick()  # it may have paused while the lease was in doubt
             await asyncio.sleep(self._pace.lease / 4)
@@ -286,7 +290,7 @@ class Worker:
         state = await self._ledger.claim(endpoint.id, epoch, begin)
         if state is None:
             return
-        pump = Pump(endpoint, self._wants(endpoint, feed), state, epoch, feed, self._tools)
+        pump = Pump(endpoint, self._wants(endpoint, feed), state, epoch, feed, self._tools, self._committer.mark)
         self.pumps[endpoint.id] = feed.pumps[endpoint.id] = pump
         feed.changed()
 
@@ -324,23 +328,6 @@ class Worker:
             oldest = int((self._clock.now() - self._pace.logs_age) * 1000)
             for pump in list(self.pumps.values()):
                 pump.sweep(oldest)
-
-    def _measure(self) -> None:
-        metrics, pumps = self._metrics, list(self.pumps.values())
-        broken = sum(pump.breaker.open for pump in pumps)
-        metrics.shards.set(self._leases.held)
-        metrics.endpoints.labels("open").set(broken)
-        metrics.endpoints.labels("closed").set(len(pumps) - broken)
-        metrics.retries.set(sum(pump.retries.count for pump in pumps))
-        metrics.in_flight.set(sum(pump.in_flight for pump in pumps))
-        oldest = lag = 0.0
-        for pump in pumps:
-            position, tail = pump.main.low_water(), pump.feed.position
-            if position < tail:
-                oldest = max(oldest, self._clock.now() - milliseconds(position) / 1000)
-                lag = max(lag, (milliseconds(tail) - milliseconds(position)) / 1000)
-        metrics.oldest.set(oldest)
-        metrics.lag.set(lag)
 
 
 def _everything(event: Event) -> bool:
