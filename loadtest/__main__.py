@@ -84,8 +84,8 @@ def main(arguments: list[str]) -> int:
         console.print(f"failed: {error or type(error).__name__}", style="red", highlight=False, markup=False)
         return 1
     if not args.quiet:
-        # A pipe has no width of its own, and a table cut to 80 columns says nothing.
-        show(report, Console(width=None if sys.stdout.isatty() else 150))
+        # A pipe has no width of its own.
+        show(report, Console(width=None if sys.stdout.isatty() else 120))
     save(report, args)
     return 0 if report.passed else 1
 

@@ -57,7 +57,7 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
     reports: list[Report] = []
     rows: dict[str, Row] = {}
     failed: list[str] = []
-    started = datetime.now(UTC)
+    started, machine, busy = datetime.now(UTC), facts(), list(bench.notes)
     for name in args.only:
         module = importlib.import_module(f"loadtest.{name}")
         chosen = arguments_of(name, module, args)
@@ -72,7 +72,7 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
         reports.append(report)
         rows[name] = {"seconds": time.monotonic() - clock, "passed": float(report.passed)}
         save(report, chosen, args.out / "results")
-    (args.out / "RESULTS.md").write_text(page(reports, failed, started, args))
+    (args.out / "RESULTS.md").write_text(page(reports, [*busy, *failed], started, machine, args.quick))
     return Report(
         name="all",
         title=ABOUT,
@@ -80,16 +80,14 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
         columns=(Column("seconds", "took, s", 0), Column("passed", "passed", 0)),
         rows=rows,
         targets=[target for report in reports for target in report.targets],
-        notes=failed,
+        notes=[*busy, *failed],
         passed=not failed and all(report.passed for report in reports),
     )
 
 
-def page(reports: list[Report], failed: list[str], started: datetime, args: argparse.Namespace) -> str:
+def page(reports: list[Report], notes: list[str], started: datetime, machine: dict[str, str], quick: bool) -> str:
     """RESULTS.md."""
-    machine = ", ".join(f"{key} {value}" for key, value in facts().items())
-    command = "python -m loadtest all" + (" --quick" if args.quick else "")
-    command += f" --rounds {args.rounds}" if args.rounds > 1 else ""
+    command = "python -m loadtest all" + (" --quick" if quick else "")
     lines = [
         "# Load test results",
         "",
@@ -97,12 +95,12 @@ def page(reports: list[Report], failed: list[str], started: datetime, args: argp
         "the same run, pinned to their own core, with the load generator and Redis on another. Ratios within a table",
         "mean something; absolute numbers belong to this machine, and to how busy it was.",
         "",
-        f"{machine}.",
+        f"{', '.join(f'{key} {value}' for key, value in machine.items())}.",
         "",
         "## Targets",
         "",
         targets_as_markdown(reports),
-        *(f"- {line}" for line in failed),
+        *(f"- {line}" for line in notes),
         "",
     ]
     for report in reports:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from loadtest import peers
 from loadtest.peers import Options, Peer, Site
 from loadtest.rig.broker import Broker
-from loadtest.rig.machine import raise_file_limit
+from loadtest.rig.machine import busy, raise_file_limit
 from loadtest.rig.stats import Row, medians
 
 
@@ -28,7 +28,7 @@ class Bench:
     def __init__(self, args: argparse.Namespace, console: Console) -> None:
         self.args = args
         self.console = console
-        self.notes: list[str] = []
+        self.notes = [warning] if (warning := busy()) else []
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

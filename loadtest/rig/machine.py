@@ -30,6 +30,14 @@ def parse_cores(text: str) -> frozenset[int]:
     return frozenset(cores)
 
 
+def busy() -> str | None:
+    """A warning when others use this machine too: then times are too long and rates too low, and ratios shaky."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return (
+        f"the machine was busy before this began (load average {load:.1f}, {cores} cores)" if load > cores / 2 else None
+    )
+
+
 def spell_cores(cores: frozenset[int]) -> str:
     return ",".join(map(str, sorted(cores)))
 
@@ -46,6 +54,7 @@ def facts() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "processor": _processor(),
         "kernel": f"{platform.system()} {platform.release()}",
+        "load average": f"{os.getloadavg()[0]:.2f}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
     for package in PACKAGES:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.table import Column as TableColumn
 from rich.table import Table
 
 from loadtest.rig.stats import Row
@@ -83,12 +84,16 @@ def ratio_target(
 
 def show(report: Report, console: Console) -> None:
     console.print(f"[bold]{report.title}[/]\n{report.load}", highlight=False, soft_wrap=True)
-    table = Table()
-    table.add_column("server")
-    for column in report.columns:
-        table.add_column(column.head, justify="right")
+    grid = [["server", *(column.head for column in report.columns)]]
     for name, row in report.rows.items():
-        table.add_row(name, *(number(row.get(column.key), column.digits) for column in report.columns))
+        grid.append([name, *(number(row.get(column.key), column.digits) for column in report.columns)])
+    # The longer side goes down the page, so that a terminal of 80 columns shows every digit.
+    first, *lines = (
+        grid if len(report.rows) > len(report.columns) else [list(cells) for cells in zip(*grid, strict=True)]
+    )
+    table = Table(first[0], *(TableColumn(head, justify="right") for head in first[1:]))
+    for line in lines:
+        table.add_row(*line)
     console.print(table)
     for key, value in report.ratios.items():
         console.print(f"  {key}: [bold]{value:.2f}", highlight=False, soft_wrap=True)
