@@ -10,8 +10,8 @@ from gateway.bridge.clock import Clock
 from gateway.bridge.endpoint import Endpoint
 from gateway.bridge.ledger import Ledger
 from gateway.bridge.metrics import BridgeMetrics
-from gateway.bridge.pump import Poster
 from gateway.bridge.registry import Registry
+from gateway.bridge.tools import Poster
 from gateway.stream.log import Log
 
 

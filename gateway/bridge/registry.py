@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -63,6 +65,16 @@ class Registry:
                 continue
             return edited
         raise Conflict(endpoint_id)
+
+    async def disable(self, endpoint_id: str, reason: str, now: int) -> None:
+        """Switch the endpoint off at Unix time `now` (ms), if it is still there."""
+
+        def edit(endpoint: Endpoint) -> Endpoint:
+            config = endpoint.config.model_copy(update={"active": False})
+            return replace(endpoint, config=config, disabled_reason=reason, updated=now)
+
+        with suppress(Conflict):
+            await self.change(endpoint_id, edit)
 
     async def delete(self, endpoint_id: str) -> bool:
         """Remove the endpoint and all that is kept of it; False when there was none."""

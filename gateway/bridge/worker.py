@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from gateway.backend.connection import UNAVAILABLE
@@ -21,7 +20,6 @@ from gateway.bridge.lease import Leases, shard_of
 from gateway.bridge.ownurl import system_endpoint
 from gateway.bridge.parts import Pace, Parts
 from gateway.bridge.pump import Pump
-from gateway.bridge.registry import Conflict
 from gateway.bridge.render import Bodies
 from gateway.bridge.survey import survey
 from gateway.bridge.tools import Tools
@@ -198,15 +196,9 @@ class Worker:
         self._spawn(self._store_disabled(endpoint.id, reason))
 
     async def _store_disabled(self, endpoint_id: str, reason: str) -> None:
-        def edit(endpoint: Endpoint) -> Endpoint:
-            config = endpoint.config.model_copy(update={"active": False})
-            return replace(endpoint, config=config, disabled_reason=reason, updated=int(self._clock.now() * 1000))
-
         while True:
             try:
-                await self._registry.change(endpoint_id, edit)
-            except Conflict:
-                return
+                await self._registry.disable(endpoint_id, reason, int(self._clock.now() * 1000))
             except UNAVAILABLE:
                 await asyncio.sleep(1.0)
                 continue
