@@ -88,6 +88,7 @@ class Wire:
         head = self.head()
         if method == "HEAD" or head.status in (204, 304):
             return Answer(head, b"")
+        assert head.get("content-type") != "text/event-stream; charset=utf-8", "a stream has no end to wait for"
         if head.get("transfer-encoding") == "chunked":
             return Answer(head, b"".join(iter(self.chunk, b"")))
         length = head.get("content-length")
