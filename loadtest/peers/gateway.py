@@ -37,6 +37,9 @@ class Server(Peer):
             "GATEWAY_HEARTBEAT": str(self.options.heartbeat),
             "GATEWAY_DRAIN_SECONDS": "0",
             "GATEWAY_BRIDGE": "false",
+            # All connections come from one address, and nobody is logged in.
+            "GATEWAY_MAX_CONNECTIONS_PER_IP": "0",
+            "GATEWAY_MAX_CONNECTIONS_PER_PRINCIPAL": "0",
         }
         if self.options.window is not None:
             env["GATEWAY_WINDOW_EVENTS"] = str(self.options.window)
