@@ -68,6 +68,9 @@ class Protocol(HttpToolsProtocol):
         """Send the last chunk and close when all is out."""
         self.transport.write(LAST_CHUNK)
         self.transport.close()
+        if self.transport.get_write_buffer_size():
+            # A client that takes nothing would hold the closed transport for ever.
+            self.loop.call_later(self.request_timeout, self.transport.abort)
 
     def abort(self) -> None:
         """Close now."""

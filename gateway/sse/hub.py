@@ -224,8 +224,8 @@ class Hub:
         connection.write(chunk(block))
         left = connection.buffered()
         while subscriber.paused and not subscriber.lost:
-            await subscriber.wait(self.write_timeout)
-            if not subscriber.paused or subscriber.lost:
+            if await subscriber.wait(self.write_timeout):
+                # It took what was there, is gone, or is to end: then the rest goes out with the goodbye.
                 return
             if connection.buffered() >= left:
                 subscriber.end(SLOW)

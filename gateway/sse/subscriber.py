@@ -131,13 +131,14 @@ class Subscriber:
         if self._bell is not None:
             self._bell.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Until `ring`, at most `seconds`."""
+    async def wait(self, seconds: float) -> bool:
+        """Until `ring`, at most `seconds`; whether it rang."""
         self._bell = asyncio.Event()
         try:
             await asyncio.wait_for(self._bell.wait(), seconds)
+            return True
         except TimeoutError:
-            pass
+            return False
         finally:
             self._bell = None
 
