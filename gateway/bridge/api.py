@@ -21,6 +21,7 @@ from gateway.bridge.endpoint import MASK, Endpoint, EndpointConfig, Secret
 from gateway.bridge.registry import Conflict
 from gateway.bridge.render import Bodies, Stationery, body_of
 from gateway.bridge.replays import Replays
+from gateway.bridge.secretbox import SecretUnreadable
 from gateway.bridge.signature import PRIVATE_PREFIX, Signer, make_secret
 from gateway.errors import FieldError, Problem
 from gateway.events.event import Event, format_time
@@ -271,6 +272,8 @@ class Api:
     async def _store(self, endpoint_id: str, edit: Any) -> Endpoint:
         try:
             return await self._bridge.registry.change(endpoint_id, edit)
+        except SecretUnreadable as error:
+            raise Problem(409, str(error)) from None
         except Conflict:
             raise Problem(409, f"{endpoint_id} was changed or removed at the same time; look again") from None
 

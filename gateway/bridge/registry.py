@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -13,8 +14,10 @@ from gateway.backend.connection import Redis
 from gateway.bridge.endpoint import Endpoint, EndpointConfig, Secret
 from gateway.bridge.ledger import endpoint_keys
 from gateway.bridge.scripts import SWAP
-from gateway.bridge.secretbox import SecretBox
+from gateway.bridge.secretbox import SecretBox, SecretUnreadable
 from gateway.events.position import EventId, format_id
+
+log = logging.getLogger("gateway.bridge")
 
 INDEX: Final = "gateway:webhooks"
 CHANGES: Final = "gateway:webhooks:changes"
@@ -53,12 +56,15 @@ class Registry:
         await self._store(endpoint.id, b"", self._dump(endpoint))
 
     async def change(self, endpoint_id: str, edit: Callable[[Endpoint], Endpoint]) -> Endpoint:
-        """Store what `edit` makes of the endpoint. Raises `Conflict` when it is gone or keeps changing."""
+        """Store what `edit` makes of the endpoint.
+
+        Raises `Conflict` when it is gone or keeps changing, `SecretUnreadable` rather than lose a secret.
+        """
         for _ in range(5):
             raw = await self._client.hget(INDEX, endpoint_id)
             if raw is None:
                 break
-            edited = edit(self._load(endpoint_id, raw))
+            edited = edit(self._read(endpoint_id, raw))
             try:
                 await self._store(endpoint_id, raw, self._dump(edited))
             except Conflict:
@@ -120,6 +126,17 @@ class Registry:
         )
 
     def _load(self, endpoint_id: str, raw: bytes) -> Endpoint:
+        """As `_read`; one whose secret cannot be read is there, but waits: without it nothing can be signed."""
+        try:
+            return self._read(endpoint_id, raw)
+        except SecretUnreadable as error:
+            log.error("endpoint.unreadable id=%s error=%s", endpoint_id, error)
+            record = orjson.loads(raw)
+            unsigned = self._read(endpoint_id, orjson.dumps({**record, "secrets": []}))
+            config = unsigned.config.model_copy(update={"active": False})
+            return replace(unsigned, config=config, disabled_reason="secret_unreadable")
+
+    def _read(self, endpoint_id: str, raw: bytes) -> Endpoint:
         record: dict[str, Any] = orjson.loads(raw)
         config = EndpointConfig.model_validate(record["config"])
         secrets = tuple(Secret(self._box.open(text, endpoint_id), until) for text, until in record["secrets"])
