@@ -25,7 +25,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def gateway(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway of this module's own; at the end it must still run, and must have logged no error."""
     folder = tmp_path_factory.mktemp("gateway")
-    settings = {"heartbeat": 0.2, "request_timeout": 1.0, "drain_seconds": 0.1, "streams": "events,t:*"}
+    settings = {"heartbeat": 0.2, "request_timeout": 2.0, "drain_seconds": 0.1, "streams": "events,t:*"}
     process = GatewayProcess(folder, broker.url, probed=True, **settings)
     yield process
     process.close()

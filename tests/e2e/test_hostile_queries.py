@@ -89,7 +89,7 @@ def test_65_streams(gateway: GatewayProcess) -> None:
 
 
 def test_a_stream_that_is_not_served(gateway: GatewayProcess) -> None:
-    for stream in ("gateway:ops", "Events", "event", "events.", "{events}"):
+    for stream in ("gateway:keys", "Events", "event", "events.", "{events}"):
         check_problem(ask(gateway.port, "GET", f"/api/events?stream={stream}"), 404)
 
 
