@@ -49,10 +49,14 @@ class Breaker:
         self._ramp = 1 if recovered else min(self._ramp * 2, self.max_in_flight)
         return recovered
 
-    def failed(self, now: float) -> bool:
-        """Note a failure; True when the breaker opened by it."""
+    def troubled(self, now: float) -> None:
+        """It did not take a delivery, though it may be well: too many requests."""
         if self.failing_since is None:
             self.failing_since = now
+
+    def failed(self, now: float) -> bool:
+        """Note a failure; True when the breaker opened by it."""
+        self.troubled(now)
         if self.open and now < self.probe_at:
             return False  # it was under way when the breaker opened, and says nothing new
         self._failures += 1

@@ -40,12 +40,13 @@ class Health:
                 commit.outbox.append(notices.recovered(since or now))
         elif outcome.gone:
             reason = "gone"
-        elif outcome.blames_receiver:
-            if breaker.failed(now):
-                commit.outbox.append(notices.failing(breaker.failing_since or now, attempt))
-                log.warning("endpoint.failing id=%s error=%s status=%s", endpoint.id, attempt.error, attempt.status)
-            if breaker.hopeless(now):
-                reason = "failing"
+        elif attempt.status == 429:
+            breaker.troubled(now)
+        elif outcome.blames_receiver and breaker.failed(now):
+            commit.outbox.append(notices.failing(breaker.failing_since or now, attempt))
+            log.warning("endpoint.failing id=%s error=%s status=%s", endpoint.id, attempt.error, attempt.status)
+        if reason is None and outcome.status != "delivered" and breaker.hopeless(now):
+            reason = "failing"
         if breaker.failing_since != since:
             commit.state["failing_since"] = "" if breaker.failing_since is None else repr(breaker.failing_since)
         return reason

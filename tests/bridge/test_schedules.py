@@ -163,6 +163,16 @@ async def test_five_days_without_success_disable(rig: Rig, clock: FakeClock, rec
     assert "webhook.disabled" in await ops(rig)
 
 
+async def test_five_days_of_too_many_requests_disable(rig: Rig, clock: FakeClock, receiver: Receiver) -> None:
+    receiver.answer = lambda received: status(429, "Retry-After: 3600\r\n")
+    endpoint = await rig.endpoint(receiver.url)
+    await rig.publish()
+    await settled(rig, endpoint, 1)
+    clock.advance(5 * 86400 + 10)
+    await wait_until(lambda: endpoint.id not in rig.worker.pumps, "disabled")
+    assert len(receiver.requests) == 2
+
+
 async def test_breaker_keeps_the_backlog_in_the_stream(rig: Rig, clock: FakeClock, receiver: Receiver) -> None:
     receiver.answer = lambda received: status(500)
     endpoint = await rig.endpoint(receiver.url, max_in_flight=4)
