@@ -101,7 +101,7 @@ class Cursor:
         if items is not None:
             return items
         tail = self.reader.window.tail
-        part = await self._pages.page(self.stream, self.position, min(limit, self._pace.count))
+        part = await self._pages.page(self.stream, self.position, self._epoch, min(limit, self._pace.count))
         if part.fresh and part.page.info.last_id < tail:
             # The end went back: a new life of the stream that the reader does not know of yet.
             await self.reader.refresh()

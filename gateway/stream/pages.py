@@ -18,6 +18,9 @@ from gateway.events.position import EventId
 from gateway.stream.gap import StreamInfo
 from gateway.stream.pace import payload_bytes
 
+_OVERHEAD = 800
+"""Bytes that an entry costs beside its payload."""
+
 
 class Source(Protocol):
     """Where pages are read: `gateway.stream.store.Store`."""
@@ -26,25 +29,30 @@ class Source(Protocol):
 
 
 class Page:
-    """All entries after `start`, up to the last one here, as they were when `info` was true."""
+    """All entries after `start`, up to the last one here, as they were when `info` was true.
 
-    __slots__ = ("__weakref__", "entries", "ids", "info", "read_at", "size", "start")
+    `epoch` is the life of the stream as the reader knew it then (`gateway.stream.window.Window.epoch`).
+    """
 
-    def __init__(self, start: EventId, entries: list[Entry], info: StreamInfo, read_at: float) -> None:
+    __slots__ = ("__weakref__", "entries", "epoch", "ids", "info", "read_at", "size", "start")
+
+    def __init__(self, start: EventId, epoch: int, entries: list[Entry], info: StreamInfo, read_at: float) -> None:
         self.start = start
+        self.epoch = epoch
         self.entries = entries
         self.ids = [entry.id for entry in entries]
         self.info = info
         self.read_at = read_at
-        self.size = payload_bytes(entries)
+        self.size = payload_bytes(entries) + _OVERHEAD * len(entries)
 
     @property
     def first_index(self) -> int:
         """The index of the oldest entry (see `gateway.stream.window.Window.first_index`)."""
         return 0
 
-    def __contains__(self, position: EventId) -> bool:
-        return bool(self.ids) and self.start <= position < self.ids[-1]
+    def serves(self, position: EventId, epoch: int) -> bool:
+        """Whether entries after `position` are here."""
+        return self.epoch == epoch and bool(self.ids) and self.start <= position < self.ids[-1]
 
 
 class Part(NamedTuple):
@@ -60,11 +68,11 @@ class Part(NamedTuple):
 class SharedPages:
     """Pages of `source`. `limit` is how many may be read at the same time, of all streams together.
 
-    A page is kept for `seconds`, and at most `size` bytes of payload altogether. `clock` is monotonic seconds.
+    A page is kept for `seconds`, and at most `size` bytes altogether. `clock` is monotonic seconds.
     """
 
     def __init__(
-        self, source: Source, limit: int, clock: Callable[[], float], seconds: float = 2.0, size: int = 16 << 20
+        self, source: Source, limit: int, clock: Callable[[], float], seconds: float = 30.0, size: int = 16 << 20
     ) -> None:
         self._source = source
         self._clock = clock
@@ -79,19 +87,22 @@ class SharedPages:
     def __repr__(self) -> str:
         return f"<SharedPages {len(self._kept)} pages, {self._size} bytes>"
 
-    async def page(self, stream: str, after: EventId, count: int) -> Part:
-        """Up to `count` entries after `after`. Raises what the source raises when Redis is away."""
-        part = self._known(stream, after, count)
+    async def page(self, stream: str, after: EventId, epoch: int, count: int) -> Part:
+        """Up to `count` entries after `after` in this life of the stream.
+
+        Raises what the source raises when Redis is away.
+        """
+        part = self._known(stream, after, epoch, count)
         if part is not None:
             return part
         turn = self._turns[stream]
         try:
             async with turn:
-                part = self._known(stream, after, count)
+                part = self._known(stream, after, epoch, count)
                 if part is None:
                     async with self._limit:
                         entries, info = await self._source.page(stream, after, count)
-                    page = Page(after, entries, info, self._clock())
+                    page = Page(after, epoch, entries, info, self._clock())
                     self._keep(stream, page)
                     part = Part(page, 0, entries, fresh=True)
         finally:
@@ -99,33 +110,35 @@ class SharedPages:
                 self._turns.pop(stream, None)
         return part
 
-    def _known(self, stream: str, after: EventId, count: int) -> Part | None:
+    def _known(self, stream: str, after: EventId, epoch: int, count: int) -> Part | None:
         self._expire()
         for page in self._of.get(stream, ()):
-            if after in page:
+            if page.serves(after, epoch):
                 index = bisect_right(page.ids, after)
                 return Part(page, index, page.entries[index : index + count], fresh=False)
         return None
 
     def _keep(self, stream: str, page: Page) -> None:
         key = (stream, page.start)
-        if not page.entries or key in self._kept:
+        if not page.entries:
             return
+        if key in self._kept:
+            self._drop(key)
         self._kept[key] = page
         self._of[stream].append(page)
         self._size += page.size
         while self._size > self._most and len(self._kept) > 1:
-            self._drop()
+            self._drop(next(iter(self._kept)))
 
     def _expire(self) -> None:
         oldest = self._clock() - self._seconds
         while self._kept and next(iter(self._kept.values())).read_at < oldest:
-            self._drop()
+            self._drop(next(iter(self._kept)))
 
-    def _drop(self) -> None:
-        (stream, _), page = self._kept.popitem(last=False)
+    def _drop(self, key: tuple[str, EventId]) -> None:
+        page = self._kept.pop(key)
         self._size -= page.size
-        pages = self._of[stream]
+        pages = self._of[key[0]]
         pages.remove(page)
         if not pages:
-            del self._of[stream]
+            del self._of[key[0]]
