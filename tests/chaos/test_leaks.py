@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 import redis
 
 from tests.support.gateway import GatewayProcess, Lane
@@ -16,6 +17,8 @@ from tests.support.inprocess import serve_here
 from tests.support.redisserver import RedisServer
 from tests.support.sseclient import EventStream, subscribe
 from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.slow
 
 Start = Callable[..., GatewayProcess]
 

@@ -17,6 +17,8 @@ from tests.support.redisserver import RedisServer
 from tests.support.sseclient import EventStream, subscribe
 from tests.support.wait import wait_until
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., GatewayProcess]
 
 
