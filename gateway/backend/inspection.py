@@ -30,6 +30,10 @@ class RedisProblem(Exception):
     """Redis cannot be used; the message is one sentence for people, without secrets."""
 
 
+class RedisLoading(RedisProblem):
+    """It answers, but is still loading its data: that ends by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One verdict. `severity` is ``ok``, ``warning`` or ``error``."""
@@ -120,7 +124,7 @@ def _megabytes(size: int) -> str:
 
 
 async def inspect(url: str, *, timeout: float = 3.0, now: Callable[[], float] = time.time) -> RedisReport:
-    """Ask the Redis at `url`. Raises `RedisProblem` when it cannot be reached or used."""
+    """Ask the Redis at `url`. Raises `RedisProblem` when it cannot be reached or used, `RedisLoading` when not yet."""
     try:
         client = connect(url, name="gateway-inspection", timeout=timeout, connections=1)
     except (ValueError, OSError) as error:
@@ -130,10 +134,32 @@ async def inspect(url: str, *, timeout: float = 3.0, now: Callable[[], float] = 
             return await _ask(client, now)
     except TypeError as error:  # an option in the query that the client library does not know
         raise RedisProblem(f"the Redis URL {masked_url(url)} is not valid: {str(error).rpartition(') ')[2]}") from None
+    except BusyLoadingError as error:
+        raise RedisLoading(explain(error, url)) from None
     except (RedisError, OSError) as error:
         raise RedisProblem(explain(error, url)) from None
     finally:
         await client.aclose()
+
+
+async def inspect_loaded(url: str, *, patience: float, waiting: Callable[[str], None]) -> RedisReport:
+    """As `inspect`, but a Redis that is still loading its data gets `patience` seconds; `waiting` is told so once."""
+    until = time.monotonic() + patience
+    loading = False
+    while True:
+        try:
+            return await inspect(url)
+        except RedisLoading:
+            if time.monotonic() >= until:
+                raise
+            if not loading:
+                waiting(f"Redis at {masked_url(url)} is still loading its data; waiting up to {patience:g} s for it")
+            loading = True
+        except RedisProblem:
+            # Between two slices of its data it answers nothing, which looks like a timeout.
+            if not loading or time.monotonic() >= until:
+                raise
+        await asyncio.sleep(0.2)
 
 
 async def _ask(client: Redis, now: Callable[[], float]) -> RedisReport:

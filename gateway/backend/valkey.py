@@ -80,6 +80,7 @@ def ask(port: int, timeout: float = 1.0) -> Answer | None:
         protocol=2,
     )
     try:
+        client.ping()  # INFO and CONFIG answer already while it loads
         info = client.info("server")
         directory = client.config_get("dir")["dir"] or ""
         return Answer(int(info["process_id"]), str(info.get("valkey_version", info["redis_version"])), directory)

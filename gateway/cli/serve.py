@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from gateway.backend.datadir import EmbeddedError
 from gateway.backend.embedded import EmbeddedValkey
-from gateway.backend.inspection import RedisProblem, inspect
+from gateway.backend.inspection import RedisProblem, inspect_loaded
 from gateway.cli import banner, console
 from gateway.cli.demo import Demo
 from gateway.cli.flags import unknown_variables, with_settings
@@ -24,6 +24,9 @@ from gateway.settings import ClientSettings, Settings
 from gateway.telemetry import configure_logging
 
 app = typer.Typer()
+
+_LOADING_PATIENCE = 60.0
+"""Seconds that a Redis may need to load its data when we start together, as after a reboot."""
 
 
 class _Source(NamedTuple):
@@ -39,7 +42,7 @@ def _redis(settings: Settings) -> Generator[_Source]:
     """The one that was named, or the embedded one, which runs as long as the context. Raises `RedisProblem`."""
     if settings.redis_url is not None:
         url = settings.redis_url.get_secret_value()
-        report = asyncio.run(inspect(url))
+        report = asyncio.run(inspect_loaded(url, patience=_LOADING_PATIENCE, waiting=console.note))
         for finding in report.problems():
             if finding.severity == "error":
                 raise RedisProblem(finding.text)

@@ -50,8 +50,9 @@ class RedisServer:
         assert self._child is not None, "the server was never started"
         return self._child
 
-    def start(self) -> RedisServer:
-        """Start, or start again, on the same port; return when it answers and has loaded its data."""
+    def start(self, *more: str, loaded: bool = True) -> RedisServer:
+        """Start, or start again, on the same port, with `more` options; unless told otherwise return when it answers
+        and has loaded its data."""
         self._folder.mkdir(parents=True, exist_ok=True)
         options = {
             "--port": str(self.port),
@@ -63,8 +64,9 @@ class RedisServer:
             "--client-output-buffer-limit": "normal 0 0 0",
         }
         words = [word for pair in options.items() for word in pair]
-        self._child = Child([_binary(self.kind), *words], self._folder / "server.log")
-        wait_until_sync(self._answers, f"{self.kind} answers on {self.port}")
+        self._child = Child([_binary(self.kind), *words, *more], self._folder / "server.log")
+        if loaded:
+            wait_until_sync(self._answers, f"{self.kind} answers on {self.port}")
         return self
 
     def kill(self) -> None:
