@@ -14,6 +14,9 @@ from tests.support.command import run
 
 _FIELDS = [(kind, field) for kind in (Settings, ClientSettings) for field in kind.model_fields]
 
+# Each starts several processes, which a busy machine makes slow.
+pytestmark = pytest.mark.timeout(300)
+
 
 def _config(*arguments: str, cwd: Path, **env: str) -> dict[str, dict[str, object]]:
     done = run("config", "--json", *arguments, cwd=cwd, env=env)

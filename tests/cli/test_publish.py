@@ -19,6 +19,9 @@ from tests.support.command import Command, Serve, environment, run
 from tests.support.redisserver import RedisServer
 from tests.support.wait import wait_until_sync
 
+# Each starts several processes, which a busy machine makes slow.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:

@@ -18,6 +18,9 @@ from tests.support.command import Serve, run
 from tests.support.redisserver import RedisServer
 from tests.support.wait import wait_until_sync
 
+# Each starts several processes, which a busy machine makes slow.
+pytestmark = pytest.mark.timeout(300)
+
 
 def _events(url: str) -> list[dict[str, object]]:
     answer = httpx.get(f"{url}/api/events", headers={"Accept": "application/json"}, params={"limit": 1000})

@@ -21,6 +21,9 @@ from tests.support.command import Command, Serve, environment, run
 from tests.support.redisserver import RedisServer
 from tests.support.wait import wait_until_sync
 
+# Each starts several processes, which a busy machine makes slow.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[RedisServer]:
