@@ -45,7 +45,7 @@ payloads = st.sampled_from(
 entries = st.tuples(st.integers(0, 2), st.sampled_from(TYPES), st.sampled_from(CHANNELS), payloads)
 # A flood is longer than any batch or page.
 floods = st.tuples(entries, st.sampled_from([600, 1300])).map(lambda drawn: [drawn[0]] * drawn[1])
-bursts = st.lists(st.one_of(*[st.lists(entries, min_size=1, max_size=25)] * 5, floods), min_size=1, max_size=8)
+bursts = st.lists(st.one_of(*[st.lists(entries, min_size=1, max_size=25)] * 11, floods), min_size=1, max_size=6)
 cuts = st.lists(st.one_of(st.integers(1, 400), st.integers(1, 6000)), max_size=6)
 plans = st.builds(Plan, bursts, cuts, st.booleans())
 filters = st.fixed_dictionaries(
@@ -109,7 +109,7 @@ def test_concatenation_over_reconnects_is_the_filtered_log(
     gateway = shared_gateway(lane, window_events=window)
     scene = Scene(valkey, [f"t.once.{lane}.{window}.{count}.{i}" for i in range(count)])
 
-    @settings(max_examples=20)
+    @settings(max_examples=12)
     @given(plan=plans, wanted=filters)
     def run(plan: Plan, wanted: dict[str, str]) -> None:
         asyncio.run(scene.play(gateway.url, plan, wanted))
