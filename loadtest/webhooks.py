@@ -25,7 +25,11 @@ from loadtest.rig.wait import until
 ABOUT = "signed deliveries a second on one core, and the time that the bridge adds"
 PEERS = ()
 QUICK = ("--events", "3000", "--singles", "50")
-_OPEN = {"GATEWAY_WEBHOOK_ALLOW_HTTP": "true", "GATEWAY_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8"}
+_BRIDGE = {
+    "GATEWAY_BRIDGE": "true",
+    "GATEWAY_WEBHOOK_ALLOW_HTTP": "true",
+    "GATEWAY_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +58,7 @@ async def _commands(bench: Bench) -> int:
 async def full_speed(bench: Bench, args: argparse.Namespace, delay: float) -> Row:
     """One endpoint, events as fast as it takes them."""
     receiver = await Receiver(delay).start()
-    async with bench.server("gateway", env=_OPEN) as peer:
+    async with bench.server("gateway", env=_BRIDGE) as peer:
         await _endpoint(peer, receiver, max_in_flight=args.in_flight)
         count = args.events if not delay else min(args.events, int(args.in_flight / delay) * 5)
         bench.say(f"{count:,} events to a receiver of {delay * 1000:.0f} ms")
@@ -113,7 +117,7 @@ async def idle(bench: Bench, args: argparse.Namespace, hanging: int) -> Row:
     """Ten endpoints, `hanging` of which never answer; what the time is for one of the others."""
     watched = await Receiver().start()
     others = [await Receiver(hangs=number < hanging).start() for number in range(9)]
-    async with bench.server("gateway", env=_OPEN) as peer:
+    async with bench.server("gateway", env=_BRIDGE) as peer:
         for receiver in (watched, *others):
             await _endpoint(peer, receiver)
         bench.say(f"one event at a time, {hanging} of 10 endpoints hang")
