@@ -219,15 +219,17 @@ BAD = [
 @pytest.mark.parametrize(("query", "field"), BAD, ids=[query[:40] for query, _ in BAD])
 async def test_bad_requests(gateway: GatewayProcess, query: str, field: str) -> None:
     async with await subscribe(gateway.url, path="/api/events?" + query) as opened:
-        await opened.until_closed() if len(query) > 60_000 else await wait_until(lambda: opened.complete)
+        await wait_until(lambda: opened.complete or opened.closed.is_set())
+        if len(query) > 60_000 and opened.status == 431:
+            return  # the server's own limit on a request's head
         assert opened.status == 400, bytes(opened.body)
-        if opened.headers["content-type"] == "application/problem+json":
-            problem = json.loads(opened.body)
-            assert problem["status"] == 400 and problem["title"] == "Bad Request"
-            assert field in problem["detail"]
-            assert not field or field in [error["field"] for error in problem["errors"]]
-        else:
-            assert len(query) > 60_000  # refused by the HTTP parser
+        if opened.headers["content-type"] != "application/problem+json":
+            assert len(query) > 60_000  # refused by the HTTP parser of another server
+            return
+        problem = json.loads(opened.body)
+        assert problem["status"] == 400 and problem["title"] == "Bad Request"
+        assert field in problem["detail"]
+        assert not field or field in [error["field"] for error in problem["errors"]]
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "x", "-1", ""])
