@@ -68,11 +68,12 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
         except RuntimeError as error:
             bench.console.print(f"{name} failed: {error}", style="red", highlight=False, markup=False)
             failed.append(f"{name} failed: {str(error).splitlines()[0]}")
-            continue
-        reports.append(report)
-        rows[name] = {"seconds": time.monotonic() - clock, "passed": float(report.passed)}
-        save(report, chosen, args.out / "results")
-    (args.out / "RESULTS.md").write_text(page(reports, [*busy, *failed], started, machine, args.quick))
+        else:
+            reports.append(report)
+            rows[name] = {"seconds": time.monotonic() - clock, "passed": float(report.passed)}
+            save(report, chosen, args.out / "results")
+        # After each test, so that a run that is stopped keeps what it has.
+        (args.out / "RESULTS.md").write_text(page(reports, [*busy, *failed], started, machine, args.quick))
     return Report(
         name="all",
         title=ABOUT,

@@ -9,7 +9,7 @@ from loadtest.rig.bench import Bench
 from loadtest.rig.chart import bars
 from loadtest.rig.load import Load, deliver
 from loadtest.rig.report import Column, Report, ratio_target
-from loadtest.rig.stats import Row, gateway_over_peers
+from loadtest.rig.stats import Row, gateway_over_peers, unharmed
 
 ABOUT = "CPU of the server per delivery, at a steady rate"
 PEERS = ("floor", "nchan", "naive")
@@ -65,5 +65,5 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
         targets=[ratio_target("a", "CPU per delivery <= 2.0x the C floor and <= 0.75x Nchan", ratios, limits)],
         notes=bench.notes,
         chart=bars(ABOUT, "µs", {name: row["cpu_us_per_delivery"] for name, row in rows.items()}),
-        passed=all(row["lost"] == 0 and row["extra"] == 0 for row in rows.values()),
+        passed=unharmed(rows, "lost", "extra"),
     )

@@ -13,7 +13,7 @@ from loadtest.rig.fleet import Fleet
 from loadtest.rig.load import no_garbage_collection
 from loadtest.rig.publish import Publisher, pace
 from loadtest.rig.report import Column, Report, ratio_target
-from loadtest.rig.stats import Row, quantile
+from loadtest.rig.stats import Row, quantile, unharmed
 from loadtest.rig.wait import until
 
 ABOUT = "cost of an event that matches one of many filters"
@@ -102,5 +102,5 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
         ],
         notes=bench.notes,
         chart=bars(ABOUT, "µs of server CPU", {label: row["cpu_us_per_event"] for label, row in rows.items()}),
-        passed=all(row["lost"] == 0 for row in rows.values()),
+        passed=unharmed(rows, "lost"),
     )

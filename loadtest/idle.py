@@ -11,7 +11,7 @@ from loadtest.rig.bench import Bench
 from loadtest.rig.chart import bars
 from loadtest.rig.fleet import Fleet
 from loadtest.rig.report import Column, Report, Target
-from loadtest.rig.stats import Row
+from loadtest.rig.stats import Row, unharmed
 
 ABOUT = "memory and CPU of connections that wait"
 PEERS = ("bare", "nchan", "naive")
@@ -68,7 +68,7 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
         targets=targets(rows, args.connections),
         notes=[*bench.notes, "bare sends no heartbeats."],
         chart=bars("RSS per idle connection", "KB", {name: row["rss_kb_per_connection"] for name, row in rows.items()}),
-        passed=all(row["lost_connections"] == 0 for row in rows.values()),
+        passed=unharmed(rows, "lost_connections"),
     )
 
 

@@ -9,7 +9,7 @@ from loadtest.rig.bench import Bench
 from loadtest.rig.chart import lines
 from loadtest.rig.load import Load, deliver
 from loadtest.rig.report import Column, Report, ratio_target
-from loadtest.rig.stats import Row
+from loadtest.rig.stats import Row, unharmed
 
 ABOUT = "time from publishing to the client"
 PEERS = ("floor", "nchan", "naive")
@@ -60,5 +60,5 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
         targets=[ratio_target("c", f"p99 at {most} subscribers <= Nchan's publish -> client", ratios, limits)],
         notes=bench.notes,
         chart=lines(ABOUT, "subscribers", "p99, ms", curves),
-        passed=all(row["lost"] == 0 for row in rows.values()),
+        passed=unharmed(rows, "lost"),
     )

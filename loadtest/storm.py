@@ -15,7 +15,7 @@ from loadtest.rig.payload import payload
 from loadtest.rig.publish import Publisher, fill, settle
 from loadtest.rig.reader import Reader
 from loadtest.rig.report import Column, Report, Target
-from loadtest.rig.stats import Row
+from loadtest.rig.stats import Row, unharmed
 from loadtest.rig.wait import until
 
 ABOUT = "all clients return at once, each far behind, window cold"
@@ -134,5 +134,5 @@ async def run(bench: Bench, args: argparse.Namespace) -> Report:
         if "nchan" in rows
         else bench.notes,
         chart=bars("Until all are live again", "s", {name: row["live_again_s"] for name, row in rows.items()}),
-        passed=all(row["lost"] == 0 and row["extra"] == 0 for row in rows.values()),
+        passed=unharmed(rows, "lost", "extra"),
     )

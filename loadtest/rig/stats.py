@@ -33,3 +33,8 @@ def gateway_over_peers(rows: Mapping[str, Row], key: str, what: str) -> dict[str
     """``gateway / <peer>, <what>`` -> ratio, for each peer that was measured in the same run."""
     found = {f"gateway / {peer}, {what}": ratio(rows, key, "gateway", peer) for peer in rows if peer != "gateway"}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def unharmed(rows: Mapping[str, Row], *keys: str) -> bool:
+    """Whether the gateway's rows have 0 under all `keys`. What a peer loses is its own affair."""
+    return all(row.get(key, 0) == 0 for name, row in rows.items() if name.startswith("gateway") for key in keys)
