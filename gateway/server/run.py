@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator
@@ -21,7 +22,11 @@ from gateway.server.listen import base_url, bind
 from gateway.server.protocol import Protocol
 from gateway.settings import Settings
 
+log = logging.getLogger("gateway.server")
+
 _BACKLOG = 4096
+_ENDING, _ENDING_FORCED = 20.0, 2.0
+"""Seconds that uvicorn and the application have to end after the drain, and after another signal."""
 
 
 class Server(uvicorn.Server):
@@ -34,6 +39,17 @@ class Server(uvicorn.Server):
         self._drain = drain
         self._on_started = started
         self._at_once = False
+        self._served = False
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn, with our signal handlers from before there is a loop until after it: none tears it apart."""
+        with self.capture_signals():
+            super().run(sockets)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Until a signal; `run` has the handlers in place."""
+        await self._serve(sockets)
+        self._served = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
@@ -43,6 +59,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: drain. Ctrl-C: drain in no time. Another signal: leave."""
+        if self._served:
+            # Only the loop's end is left, and it waits for tasks: not for one that never ends.
+            raise KeyboardInterrupt
         self.force_exit = self.should_exit
         self.should_exit = True
         self._at_once = sig == signal.SIGINT
@@ -56,6 +75,19 @@ class Server(uvicorn.Server):
             while not drain.done() and not self.force_exit:
                 await asyncio.wait([drain], timeout=0.1)
             drain.cancel()
+        ending = asyncio.ensure_future(self._end(sockets))
+        left = _ENDING
+        while not ending.done() and left > 0:
+            await asyncio.wait([ending], timeout=0.1)
+            left = min(left, _ENDING_FORCED) if self.force_exit else left
+            left -= 0.1
+        if ending.done():
+            ending.result()
+        else:
+            log.error("shutdown.abandoned: a part of the gateway does not end")
+            ending.cancel()
+
+    async def _end(self, sockets: list[socket.socket] | None) -> None:
         await super().shutdown(sockets)
         if self.force_exit:
             # uvicorn skips the application's end then, and logs the lifespan that it cuts off as an error.
