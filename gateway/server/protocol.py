@@ -45,15 +45,14 @@ class Protocol(HttpToolsProtocol):
         """Hand over what was collected, in one write."""
         corked, self._corked = self._corked, None
         self.cycle.transport = self.transport
-        # Who left before the answer: uvloop raises where asyncio only logs.
-        if corked and not self.transport.is_closing():
-            self.transport.write(b"".join(corked))
+        if corked:
+            self.write(b"".join(corked))
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport."""
         if self._corked is not None:
             self._corked.append(data)
-        else:
+        elif not self.transport.is_closing():  # uvloop raises where asyncio only logs
             self.transport.write(data)
 
     def writer(self) -> Callable[[bytes], None]:
@@ -66,6 +65,8 @@ class Protocol(HttpToolsProtocol):
 
     def finish(self) -> None:
         """Send the last chunk and close when all is out."""
+        if self.transport.is_closing():
+            return
         self.transport.write(LAST_CHUNK)
         self.transport.close()
         if self.transport.get_write_buffer_size():

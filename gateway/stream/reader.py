@@ -119,6 +119,8 @@ class Reader:
                 failures = 0
                 self._pace.saw(entries)
                 self._advance(entries, info)
+                if not entries and info.last_id > self.window.tail:
+                    await self._pass_over_deleted()
                 self._looked.set()
                 self._looked = asyncio.Event()
             except UNAVAILABLE as error:
@@ -177,6 +179,14 @@ class Reader:
             self.read_at = self._clock()
             self._observer.read(entries)
             self.window.extend(items, tail)
+            self._ring()
+
+    async def _pass_over_deleted(self) -> None:
+        """Move the tail to the last id ever given, if its entry is gone: clients may stand there, and wait for us."""
+        page, info = await self._source.page_back(self.stream, MAX, 1)
+        newest = page[0].id if page else ZERO
+        if newest <= self.window.tail < info.last_id and not self._renumbered([], info) and not self._older(info):
+            self.window.extend([], info.last_id)
             self._ring()
 
     def _hole(self, entries: list[Entry], info: StreamInfo) -> list[Gap]:

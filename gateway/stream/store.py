@@ -19,6 +19,7 @@ Fields = dict[str, bytes]
 """The fields of an entry to be added."""
 
 # All or nothing: a second stream of the wrong type, or one whose ids are used up, must not leave the first half stored.
+# The types are looked at first: what was added and deleted again counts as added, and readers would be told of a gap.
 # KEYS: the idempotency key ("" for none), then the stream of each entry.
 # ARGV: seconds to remember, then per entry the count of its fields and values, and these.
 _APPEND = """
@@ -26,6 +27,12 @@ local seen = KEYS[1]
 if seen ~= '' then
   local ids = redis.call('LRANGE', seen, 0, -1)
   if #ids > 0 then return ids end
+end
+for i = 2, #KEYS do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind ~= 'stream' and kind ~= 'none' then
+    return redis.error_reply('WRONGTYPE Operation against a key holding the wrong kind of value')
+  end
 end
 local ids, at = {}, 2
 for i = 2, #KEYS do
