@@ -15,6 +15,7 @@ from gateway.events import rules
 from gateway.events.jsontext import is_json, one_line, quote
 from gateway.events.position import EventId, read_id
 
+_new = tuple.__new__  # a third of the cost of calling the class
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that RFC 3339 can name
 
 
@@ -123,7 +124,7 @@ def format_time(ms: int) -> str:
 def read_data(raw: bytes) -> bytes | None:
     """The payload as one line of JSON text; text that is not JSON becomes a JSON string; None if not UTF-8."""
     if is_json(raw):
-        return one_line(raw)
+        return raw if b"\n" not in raw and b"\r" not in raw else one_line(raw)
     try:
         return quote(raw.decode())
     except UnicodeDecodeError:
@@ -132,13 +133,16 @@ def read_data(raw: bytes) -> bytes | None:
 
 def read_entry(stream: str, raw_id: bytes, fields: Sequence[bytes]) -> Entry:
     """Decode one entry. `fields` is name, value, name, value, as Redis sends it; of a repeated name the last counts."""
+    if len(fields) == 4 and fields[0] == b"type" and fields[2] == b"data":
+        # What most publishers write, without the detour by a dict: half of the time of a replay is spent here.
+        typed, data = _type(fields[1]), read_data(fields[3])
+        if typed is not None and data is not None and typed[2] is None:
+            return _new(Event, (read_id(raw_id), stream, typed[0], typed[1], None, None, data, None, None))
     it = iter(fields)
     entry = dict(zip(it, it, strict=False))
     raw_type, raw_data = entry.get(b"type"), entry.get(b"data")
     typed = None if raw_type is None else _type(raw_type)
     data = None if raw_data is None else read_data(raw_data)
-    if len(entry) == 2 and typed is not None and data is not None and typed[2] is None:
-        return Event(read_id(raw_id), stream, typed[0], typed[1], None, None, data)
     return _read_options(read_id(raw_id), stream, entry, typed, data)
 
 

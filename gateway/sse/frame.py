@@ -23,6 +23,7 @@ from gateway.stream.window import Item, Window
 
 Representation = Literal["sse", "ndjson"]
 
+_SEQUENCE = (1 << 64) - 1
 Renderer = Callable[[Event], bytes]
 Source = Window | Page
 """Where events lie that many subscribers read: the window, or a page of older ones."""
@@ -152,6 +153,14 @@ class SseWire(_Encoding):
         if self._named:
             return b"event: %b\ndata: %b\nid: " % (event.type.encode(), self._encode(event))
         return b"data: %b\nid: " % self._encode(event)
+
+    def block(self, event: Event) -> bytes:
+        """The whole block, for a subscriber of the one stream, made in one go."""
+        event_id = event.id
+        parts = (self._encode(event), event_id >> 64, event_id & _SEQUENCE)
+        if self._named:
+            return b"event: %b\ndata: %b\nid: %d-%d\n\n" % (event.type.encode(), *parts)
+        return b"data: %b\nid: %d-%d\n\n" % parts
 
     def identify(self, body: bytes, position: str) -> bytes:
         """The whole block."""
