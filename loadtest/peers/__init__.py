@@ -50,7 +50,8 @@ class Peer:
     about = ""
     can: frozenset[str] = frozenset()
     """Of ``fanout`` (delivers what is published), ``idle`` (holds connections), ``channels`` (a subscriber may ask for
-    one of many), ``all`` (or for all of them), ``resume`` (by Last-Event-ID), ``durable`` (also after a restart)."""
+    one of many), ``all`` (or for all of them), ``resume`` (by Last-Event-ID), ``durable`` (also after a restart),
+    ``keys`` (lets in who has one)."""
     overhead = 0
     """Bytes of a frame on the wire that are not payload, without chunk framing."""
     accept = "text/event-stream"
@@ -60,6 +61,8 @@ class Peer:
         self.options = options
         self.host = "127.0.0.1"
         self.port = 0
+        self.token: str | None = None
+        """An API key that subscribers send."""
         self.process: ProcessTree | None = None
 
     @staticmethod
@@ -88,6 +91,8 @@ class Peer:
             f"Host: {self.host}:{self.port}",
             f"Accept: {self.accept}",
         ]
+        if self.token is not None:
+            lines.append(f"Authorization: Bearer {self.token}")
         if last_id is not None:
             lines.append(f"Last-Event-ID: {last_id}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode()

@@ -18,7 +18,7 @@ _ENVELOPE = (
 class Server(Peer):
     name = "gateway"
     about = "gateway serve"
-    can = frozenset({"fanout", "channels", "all", "resume", "idle", "durable"})
+    can = frozenset({"fanout", "channels", "all", "resume", "idle", "durable", "keys"})
 
     @property
     def overhead(self) -> int:  # type: ignore[override]

@@ -99,6 +99,23 @@ def test_storm_counts_the_commands_of_redis(tmp_path: Path) -> None:
     assert row["ranges_read"] >= 1
 
 
+def test_abuse_refuses_every_bad_key_and_loses_nothing(tmp_path: Path) -> None:
+    small = ["--subscribers", "5", "--samplers", "5", "--events", "20", "--rate", "100", "--seconds", "0.5"]
+    found = run(tmp_path, "abuse", *small)
+    row = found["rows"]["gateway"]
+    assert row["refused_per_s"] > 0
+    assert row["let_in"] == row["unanswered"] == row["lost"] == 0
+    assert row["p99_ms_before"] > 0
+    assert row["p99_ms_during"] > 0
+
+
+def test_connect_with_and_without_a_key(tmp_path: Path) -> None:
+    found = run(tmp_path, "connect", "--keys", "--connections", "50", "--events", "2")
+    assert set(found["rows"]) == {"gateway, open", "gateway, with a key"}
+    assert all(row["lost"] == 0 and row["connects_per_s"] > 0 for row in found["rows"].values())
+    assert [target["letter"] for target in found["targets"]] == ["D", "D"]
+
+
 @pytest.mark.slow
 def test_all_writes_a_page_with_every_test(tmp_path: Path) -> None:
     done = subprocess.run(
