@@ -187,6 +187,9 @@ class Hub:
         """The catch-up lane: read by position, write, wait for the client, until it stands where the live lane is."""
         connection = subscriber.connection
         assert connection is not None
+        readers = [cursor.reader for cursor in subscriber.cursors]
+        for reader in readers:
+            reader.users.add(subscriber)
         try:
             # In a turn of its own, so that the opening bytes leave in a write of their own.
             await asyncio.sleep(0)
@@ -201,6 +204,9 @@ class Hub:
             log.exception("subscription.failed")
             subscriber.end(FAILED)
             connection.abort()
+        finally:
+            for reader in readers:
+                reader.users.discard(subscriber)
 
     async def _step(self, subscriber: Subscriber, connection: Connection) -> bool:
         """One batch of each stream. True when the subscriber has joined the live lane."""

@@ -111,7 +111,7 @@ class Log:
         """Stop the readers of glob streams that nobody has listened to for a minute. Call it now and then."""
         now = self._clock()
         for name, reader in list(self._readers.items()):
-            if reader.listeners or name in self.fixed_streams:
+            if reader.listeners or reader.users or name in self.fixed_streams:
                 self._idle_since.pop(name, None)
             elif now - self._idle_since.setdefault(name, now) >= _REAP_AFTER:
                 del self._readers[name], self._idle_since[name]

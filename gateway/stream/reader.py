@@ -58,6 +58,8 @@ class Reader:
         self.window = window
         self.listeners: set[Callable[[], None]] = set()
         """Called after each change of the window; they must not block and not raise."""
+        self.users: set[object] = set()
+        """Whoever stands in the stream without listening; the reader is not to be stopped under them."""
         self.connected = False
         self.born = ZERO
         """Where the present life of the stream begins, for positions of an earlier epoch."""
