@@ -160,8 +160,14 @@ def serve(
 
     def started(server: Server) -> None:
         if orphaned is not None:
-            loop = asyncio.get_running_loop()
-            loop.add_reader(orphaned.fileno(), lambda: server.handle_exit(signal.SIGTERM, None))
+            loop, pipe = asyncio.get_running_loop(), orphaned.fileno()
+
+            def leave() -> None:
+                # Once: a closed pipe stays readable, and a second signal means "at once".
+                loop.remove_reader(pipe)
+                server.handle_exit(signal.SIGTERM, None)
+
+            loop.add_reader(pipe, leave)
         if on_started is not None:
             on_started(url)
         calm_the_collector()
