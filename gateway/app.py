@@ -102,9 +102,16 @@ class Gateway:
 
     def webhooks(self) -> Api:
         """The API of the bridge. Raises `Problem` before the process runs."""
+        return Api(self._running_bridge())
+
+    def _running_bridge(self) -> Bridge:
         if self.bridge is None:
             raise unavailable("this process is not running yet")
-        return Api(self.bridge)
+        return self.bridge
+
+    async def open_urls(self, streams: set[str]) -> None:
+        """Events of `streams` will bring URLs of their own: see that they are delivered."""
+        await self._running_bridge().own_urls.open(sorted(streams))
 
     async def _slowest_endpoint(self, stream: str) -> EventId | None:
         return None if self.bridge is None else await self.bridge.slowest(stream)
@@ -199,7 +206,9 @@ def create_app(settings: Settings) -> Starlette:
     app = Starlette(
         routes=[
             *subscribe,
-            *publish_routes(gateway.log, gateway.gate, limits, gateway.telemetry.events_published.inc),
+            *publish_routes(
+                gateway.log, gateway.gate, limits, gateway.telemetry.events_published.inc, gateway.open_urls
+            ),
             *ticket_routes(gateway.gate),
             *webhook_routes(gateway.webhooks, gateway.gate),
             *operation_routes(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
@@ -21,6 +22,7 @@ from gateway.events.draft import Draft, InvalidDraft, parse_batch, parse_lines
 from gateway.stream.log import Log
 
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?\Z")
+_T = TypeVar("_T")
 _REMEMBER = 86_400
 _LARGE = 32 << 10
 _HEARD_OUT = 8 << 20
@@ -42,8 +44,17 @@ class PublishLimits:
     """How long the client may take to send its body before the answer is 408."""
 
 
-def publish_routes(log: Log, gate: Gate, limits: PublishLimits, published: Callable[[int], None]) -> list[Route]:
-    """The route; `published` is told how many events were added."""
+def publish_routes(
+    log: Log,
+    gate: Gate,
+    limits: PublishLimits,
+    published: Callable[[int], None],
+    open_urls: Callable[[set[str]], Awaitable[object]],
+) -> list[Route]:
+    """The route; `published` is told how many events were added.
+
+    `open_urls` is told, before that, of streams that get events with a URL of their own.
+    """
 
     async def post_events(request: Request) -> Response:
         caller = await gate.require(request, "publish")
@@ -53,7 +64,13 @@ def publish_routes(log: Log, gate: Gate, limits: PublishLimits, published: Calla
         drafts = _stamp(parsed, caller, log)
         _check(drafts, log, limits)
         gate.meter_publish(caller, len(drafts), len(body))
-        ids = await _append(drafts, _idempotency_key(request, caller), log, limits.timeout)
+        key = _idempotency_key(request, caller)
+        with_urls = {draft.stream or log.default_stream for draft in drafts if draft.webhook_url is not None}
+        if with_urls:
+            await _patiently(open_urls(with_urls), limits.timeout)
+        entries = [(draft.stream or log.default_stream, draft.fields()) for draft in drafts]
+        adding = log.store.append(entries, idempotency_key=key, remember=_REMEMBER)
+        ids = await _patiently(adding, limits.timeout)
         published(len(ids))
         return Response(orjson.dumps({"ids": ids}), status_code=201, media_type="application/json")
 
@@ -153,11 +170,11 @@ def _idempotency_key(request: Request, caller: Principal) -> str | None:
     return "gateway:idempotency:" + hashlib.sha256(f"{caller.namespace}\n{key}".encode()).hexdigest()
 
 
-async def _append(drafts: list[Draft], key: str | None, log: Log, timeout: float) -> list[str]:
-    entries = [(draft.stream or log.default_stream, draft.fields()) for draft in drafts]
+async def _patiently(work: Awaitable[_T], timeout: float) -> _T:
+    """What Redis answers, or the `Problem` that it has."""
     try:
         async with asyncio.timeout(timeout):
-            return await log.store.append(entries, idempotency_key=key, remember=_REMEMBER)
+            return await work
     except TimeoutError:
         raise _away() from None
     except ResponseError as error:

@@ -1,4 +1,4 @@
-"""What people do with endpoints, without HTTP: create, change, rotate, try, replay, resend."""
+"""What people do with endpoints, without HTTP: create, look, change, rotate, delete."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ from pydantic import ValidationError
 
 from gateway.access.limits import OverLimit
 from gateway.access.principal import Principal
-from gateway.bridge.attempt import Attempt, Phases
 from gateway.bridge.blame import only, unprocessable
 from gateway.bridge.bridge import Bridge
-from gateway.bridge.delivery import Delivery
+from gateway.bridge.deliveries import Deliveries, made_by_people
 from gateway.bridge.dialects import DIALECTS
 from gateway.bridge.endpoint import MASK, Endpoint, EndpointConfig, Secret
 from gateway.bridge.registry import Conflict
-from gateway.bridge.render import Bodies, Stationery, body_of
 from gateway.bridge.replays import Replays
 from gateway.bridge.secretbox import SecretUnreadable
 from gateway.bridge.signature import PRIVATE_PREFIX, Signer, make_secret
 from gateway.errors import FieldError, Problem
-from gateway.events.event import Event, format_time
-from gateway.events.position import format_id, make_id
+from gateway.events.event import format_time
 
 _MAX_OVERLAP: Final = 7 * 86400.0
 _OVERLAP: Final = 86400.0
@@ -49,6 +46,7 @@ class Api:
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
+        self.deliveries = Deliveries(bridge)
         self.replays = Replays(bridge)
 
     # Endpoints.
@@ -72,19 +70,20 @@ class Api:
         self._check(caller, endpoint)
         await self._check_count(caller, config.tenant)
         info = await self._bridge.log.store.info(config.stream)
+        endpoint = replace(endpoint, overridable_from=info.last_id)
         await self._bridge.registry.create(endpoint, info.last_id)
         return self._shown_once(endpoint)
 
     async def every(self, caller: Principal) -> list[Endpoint]:
-        """The endpoints that the caller may see, oldest first."""
+        """The endpoints that people have made and the caller may see, oldest first."""
         found = (await self._bridge.registry.all()).values()
-        return sorted((it for it in found if self._visible(caller, it)), key=lambda it: (it.created, it.id))
+        return sorted(
+            (it for it in found if not it.system and self._visible(caller, it)), key=lambda it: (it.created, it.id)
+        )
 
     async def get(self, caller: Principal, endpoint_id: str) -> Endpoint:
         """One endpoint; 404 also for one that the caller may not see."""
         found = await self._bridge.registry.get(endpoint_id)
-        if found is None and self._bridge.worker is not None:
-            found = self._bridge.worker.system_endpoints().get(endpoint_id)
         if found is None or not self._visible(caller, found):
             raise Problem(404, f"there is no webhook {endpoint_id[:80]}")
         return found
@@ -103,7 +102,7 @@ class Api:
 
     async def change(self, caller: Principal, endpoint_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Merge `body` into the endpoint. A dialect that needs another kind of key brings a new secret."""
-        before = await self.get(caller, endpoint_id)
+        before = made_by_people(await self.get(caller, endpoint_id))
         if body.get("stream", before.config.stream) != before.config.stream:
             raise unprocessable("stream", "cannot be changed: a position in one stream says nothing about another")
         fields = {**before.config.model_dump(mode="json"), **body}
@@ -114,10 +113,15 @@ class Api:
         config = config.model_copy(update={"tenant": caller.stamp(config.tenant)})
         found = before.secrets if _fits(config, before.secrets) else self._secrets(config, None)
         now = int(self._bridge.clock.now() * 1000)
+        since = before.overridable_from
+        if config.overridable and not before.config.overridable:
+            since = (await self._bridge.log.store.info(config.stream)).last_id
 
         def edit(current: Endpoint) -> Endpoint:
             reason = None if config.active else current.disabled_reason
-            edited = replace(current, config=config, secrets=found, updated=now, disabled_reason=reason)
+            edited = replace(
+                current, config=config, secrets=found, updated=now, disabled_reason=reason, overridable_from=since
+            )
             return self._owned(caller, edited)
 
         self._check(caller, edit(before))
@@ -142,7 +146,7 @@ class Api:
 
     async def delete(self, caller: Principal, endpoint_id: str) -> None:
         """Gone with its log and its retries."""
-        await self.get(caller, endpoint_id)
+        made_by_people(await self.get(caller, endpoint_id))
         await self._bridge.registry.delete(endpoint_id)
 
     async def rotate(self, caller: Principal, endpoint_id: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -154,66 +158,14 @@ class Api:
             raise unprocessable("overlap_seconds", f"must be a number from 0 to {_MAX_OVERLAP:.0f}")
         if endpoint.dialect.scheme is None:
             raise Problem(409, f"the dialect {endpoint.config.dialect} does not sign")
+        if endpoint.system and self._bridge.own_urls.default_secret is not None:
+            raise Problem(409, "events with a URL of their own are signed with GATEWAY_WEBHOOK_DEFAULT_SECRET")
         (fresh,) = self._secrets(endpoint.config, body.get("secret"))
         now = self._bridge.clock.now()
         rotated = await self._store(endpoint_id, lambda current: current.rotated(fresh.text, now, float(overlap)))
         ends = [secret.expires for secret in rotated.secrets if secret.expires is not None]
         until = format_time(int(max(ends) * 1000)) if ends and rotated.dialect.scheme.overlap else None  # type: ignore[union-attr]
         return {**self._shown_once(rotated), "previous_valid_until": until}
-
-    # Deliveries.
-
-    async def logs(
-        self, caller: Principal, endpoint: Endpoint, limit: int, before: str | None, status: str | None
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """Lines of the log, newest first; of those fetched, the ones that the caller may see."""
-        found, following = await self._bridge.ledger.logs(endpoint.id, limit, before, status)
-        return [delivery.summary() for delivery in found if _sees(caller, delivery)], following
-
-    async def log(self, caller: Principal, endpoint: Endpoint, log_id: str) -> dict[str, Any]:
-        """One delivery with every attempt."""
-        return _detailed(await self._delivery(caller, endpoint, log_id))
-
-    async def _delivery(self, caller: Principal, endpoint: Endpoint, log_id: str) -> Delivery:
-        delivery = await self._bridge.ledger.log(endpoint.id, log_id)
-        if delivery is None or not _sees(caller, delivery):
-            raise Problem(404, f"there is no delivery {log_id[:80]} in the log of {endpoint.id}")
-        return delivery
-
-    async def resend(self, caller: Principal, endpoint: Endpoint, log_id: str) -> dict[str, Any]:
-        """Deliver once more, with a full new schedule."""
-        delivery = await self._delivery(caller, endpoint, log_id)
-        if delivery.trigger == "test":
-            raise Problem(409, "a test is not delivered again; make another")
-        delivery.trigger, delivery.status, delivery.step = "resend", "pending", 0
-        delivery.due = int(self._bridge.clock.now() * 1000)
-        if not await self._bridge.ledger.enter(endpoint.id, delivery):
-            raise Problem(409, f"{log_id} is already waiting for its next attempt")
-        await self._bridge.registry.announce(endpoint.id)
-        return delivery.summary()
-
-    async def test(self, endpoint: Endpoint) -> dict[str, Any]:
-        """Send a ``gateway.test`` event now; the delivery with its one attempt."""
-        now = self._bridge.clock.now()
-        config = endpoint.config
-        # Above any number that Redis gives within a millisecond: its webhook-id is no event's.
-        event_id = make_id(int(now * 1000), (1 << 63) + secrets.randbits(40))
-        data = b'{"message":"This is a test of your webhook.","webhook":"%b"}' % endpoint.id.encode()
-        event = Event(event_id, config.stream, "gateway.test", "gateway", config.tenant, None, data)
-        name = "log_" + format_id(event_id)
-        delivery = Delivery(name, event, "test", int(now * 1000), envelope=config.dialect)
-        try:
-            stationery = Stationery(endpoint, Bodies(), self._bridge.options.product)
-            request = stationery.request(event, 1, config.url, now)
-        except ValueError as error:
-            attempt = Attempt(config.url, now, {}, Phases(0.0), error="unrenderable", detail=str(error))
-        else:
-            attempt = await self._bridge.sender.post(config.url, request.headers, request.body, endpoint.timeout)
-        delivery.note(attempt.record(1))
-        delivery.code, delivery.error = attempt.status, attempt.error
-        delivery.status = "delivered" if attempt.status in endpoint.dialect.success else "failed"
-        await self._bridge.ledger.enter(endpoint.id, delivery)
-        return {**_detailed(delivery), **delivery.history[0], "attempts": 1, "status": delivery.status}
 
     # Checks.
 
@@ -284,12 +236,6 @@ class Api:
         return shown
 
 
-def _sees(caller: Principal, delivery: Delivery) -> bool:
-    # The endpoint may have got more when its maker was allowed more. A test is nobody's event.
-    event = delivery.event
-    return delivery.trigger == "test" or caller.sees(event.stream, event.tenant, event.channel, event.type)
-
-
 def _fits(config: EndpointConfig, found: tuple[Secret, ...]) -> bool:
     scheme = DIALECTS[config.dialect].scheme
     if scheme is None or not found:
@@ -301,15 +247,3 @@ def _fits(config: EndpointConfig, found: tuple[Secret, ...]) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _detailed(delivery: Delivery) -> dict[str, Any]:
-    history = []
-    for record in delivery.history:
-        dialect = DIALECTS[delivery.envelope]
-        try:
-            body = body_of(dialect, delivery.event, record["attempt"], record["url"]).decode()
-        except ValueError:
-            body = None
-        history.append({**record, "request": {**record["request"], "body": body}})
-    return {**delivery.summary(), "stream": delivery.event.stream, "dialect": delivery.envelope, "history": history}

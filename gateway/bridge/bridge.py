@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import socket
 import ssl
 import time
@@ -16,8 +17,10 @@ from gateway.backend.connection import Redis
 from gateway.bridge.clock import Clock, RealClock
 from gateway.bridge.egress import EgressGuard
 from gateway.bridge.endpoint import Endpoint
+from gateway.bridge.lease import any_bridge
 from gateway.bridge.ledger import Ledger
 from gateway.bridge.metrics import BridgeMetrics
+from gateway.bridge.ownurl import OwnUrls
 from gateway.bridge.parts import Pace, Parts
 from gateway.bridge.registry import Registry
 from gateway.bridge.secretbox import SecretBox
@@ -68,6 +71,7 @@ class Bridge:
         self.sender = Sender(EgressGuard(options.allow_cidrs), allow_http=options.allow_http, tls=options.tls)
         self._client = client
         self._waiting = Registry(waiting, box)
+        self.own_urls = OwnUrls(stream_log, self.registry, options.default_secret, self.clock.now, secrets.token_bytes)
         self._pace = pace or Pace(logs_age=options.logs_age)
         self.narrow = narrow
         self._failpoint = failpoint
@@ -81,6 +85,7 @@ class Bridge:
             ledger=self.ledger,
             client=self._client,
             waiting=self._waiting,
+            own_urls=self.own_urls,
             sender=self.sender,
             metrics=self.metrics,
             clock=self.clock,
@@ -91,20 +96,18 @@ class Bridge:
             failpoint=self._failpoint,
         )
         name = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
-        options = self.options
-        worker = Worker(
-            parts, name=name, product=options.product, default_secret=options.default_secret, pace=self._pace
-        )
+        worker = Worker(parts, name=name, product=self.options.product, pace=self._pace)
         self.worker = worker
         worker.start()
         return worker
 
     async def slowest(self, stream: str) -> EventId | None:
         """The lowest position of the active endpoints of `stream` and of their replays; None without any."""
-        found = (await self.registry.all()).values()
-        active = [it.id for it in found if it.config.active and it.config.stream == stream]
-        if self.worker is not None:
-            active += [it.id for it in self.worker.system_endpoints().values() if it.config.stream == stream]
+        found = [it for it in (await self.registry.all()).values() if it.config.active and it.config.stream == stream]
+        if any(it.system for it in found) and not await any_bridge(self._client):
+            # Nobody asked for these. Where no bridge runs for good, they must not keep the stream from being trimmed.
+            found = [it for it in found if not it.system]
+        active = [it.id for it in found]
         return min(await self.ledger.positions(active), default=None) if active else None
 
     async def stop(self) -> None:

@@ -20,7 +20,7 @@ from gateway.bridge.signature import PRIVATE_PREFIX, public_key
 from gateway.events import rules
 from gateway.events.event import format_time
 from gateway.events.filter import Filter, channel_globs, type_globs
-from gateway.events.position import is_stream_key
+from gateway.events.position import ZERO, EventId, is_stream_key
 
 ID: Final = re.compile(r"whk_[A-Za-z0-9_]{1,160}\Z")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\Z")
@@ -172,6 +172,8 @@ class Endpoint:
     """The rights of whoever made it, as `gateway.access` wrote them down."""
     narrowed: Filter | None = None
     """What those rights leave of its wishes; not stored."""
+    overridable_from: EventId = ZERO
+    """Where its stream ended when it became `overridable`: what came before is not its business."""
     system: bool = False
     """Made by the gateway for events that bring their own URL; not listed."""
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from gateway.bridge.endpoint import Endpoint
 from gateway.bridge.pump import Pump
 from gateway.events.event import Event
-from gateway.events.position import EventId
+from gateway.events.position import MAX, EventId
 from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
 from gateway.stream.log import Log
@@ -24,10 +24,10 @@ _BATCH: Final = 1000
 
 
 class Route(NamedTuple):
-    """Who gets an event: pumps of this process, and whether an endpoint of any process lets events bring URLs."""
+    """Who gets an event: pumps of this process; after which place an endpoint of any process lets events bring URLs."""
 
     pumps: tuple[Pump, ...]
-    overridable: bool
+    overridable_from: EventId
 
 
 class Feed:
@@ -72,14 +72,16 @@ class Feed:
             if len(self._memo) >= _MEMO:  # attributes are the publisher's to choose; they must not grow our memory
                 self._memo.clear()
             wanting = [it for it in self._everybody(self.stream) if not it.system and it.filter.accepts(*key)]
-            overridable = any(it.config.overridable and it.config.active for it in wanting)
+            since = min(
+                (it.overridable_from for it in wanting if it.config.overridable and it.config.active), default=MAX
+            )
             pumps = tuple(self.pumps[it.id] for it in wanting if it.id in self.pumps)
-            route = self._memo[key] = Route(pumps, overridable)
+            route = self._memo[key] = Route(pumps, since)
         return route
 
     def brings_own_url(self, event: Event) -> bool:
         """Whether the event has a URL, and no endpoint whose place that URL takes."""
-        return event.webhook_url is not None and not self.route(event).overridable
+        return event.webhook_url is not None and event.id <= self.route(event).overridable_from
 
     def _ring(self) -> None:
         calls, self._after_next = self._after_next, []

@@ -26,6 +26,12 @@ def shard_of(endpoint_id: str) -> int:
     return zlib.crc32(endpoint_id.encode()) % SHARDS
 
 
+async def any_bridge(client: Redis) -> bool:
+    """Whether a bridge runs, or has ended without saying so."""
+    members: Any = client
+    return bool(await members.zcard(_MEMBERS))
+
+
 class Leases:
     """The shards that this process holds. Call `tick` every third of `ttl` seconds or sooner.
 

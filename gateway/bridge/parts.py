@@ -10,6 +10,7 @@ from gateway.bridge.clock import Clock
 from gateway.bridge.endpoint import Endpoint
 from gateway.bridge.ledger import Ledger
 from gateway.bridge.metrics import BridgeMetrics
+from gateway.bridge.ownurl import OwnUrls
 from gateway.bridge.registry import Registry
 from gateway.bridge.tools import Poster
 from gateway.stream.log import Log
@@ -42,6 +43,7 @@ class Parts:
     ledger: Ledger
     client: Redis
     waiting: Registry
+    own_urls: OwnUrls
     sender: Poster
     metrics: BridgeMetrics
     clock: Clock

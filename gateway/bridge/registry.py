@@ -15,7 +15,7 @@ from gateway.bridge.endpoint import Endpoint, EndpointConfig, Secret
 from gateway.bridge.ledger import endpoint_keys
 from gateway.bridge.scripts import SWAP
 from gateway.bridge.secretbox import SecretBox, SecretUnreadable
-from gateway.events.position import EventId, format_id
+from gateway.events.position import EventId, format_id, parse_id
 
 log = logging.getLogger("gateway.bridge")
 
@@ -50,9 +50,18 @@ class Registry:
         raw = await self._client.hget(INDEX, endpoint_id)
         return None if raw is None else self._load(endpoint_id, raw)
 
+    async def holds(self, endpoint_id: str) -> bool:
+        """Whether it is stored."""
+        return bool(await self._client.hexists(INDEX, endpoint_id))
+
     async def create(self, endpoint: Endpoint, position: EventId) -> None:
-        """Store a new endpoint that begins after `position` of its stream."""
-        await self._client.hset(endpoint_keys(endpoint.id)[0], mapping={"position": format_id(position), "epoch": 0})
+        """Store a new endpoint that begins after `position` of its stream. Raises `Conflict` when it is there."""
+        state = endpoint_keys(endpoint.id)[0]
+        pipe = self._client.pipeline(transaction=True)
+        # Only if there is none: of two processes that make the same one, the second must not move it ahead.
+        pipe.hsetnx(state, "position", format_id(position))
+        pipe.hsetnx(state, "epoch", 0)
+        await pipe.execute()
         await self._store(endpoint.id, b"", self._dump(endpoint))
 
     async def change(self, endpoint_id: str, edit: Callable[[Endpoint], Endpoint]) -> Endpoint:
@@ -122,6 +131,8 @@ class Registry:
                 "updated": endpoint.updated,
                 "disabled_reason": endpoint.disabled_reason,
                 "grant": endpoint.grant,
+                "overridable_from": format_id(endpoint.overridable_from),
+                "system": endpoint.system,
             }
         )
 
@@ -148,4 +159,6 @@ class Registry:
             record["updated"],
             record["disabled_reason"],
             record["grant"],
+            overridable_from=parse_id(record.get("overridable_from", "0-0")),
+            system=record.get("system", False),
         )

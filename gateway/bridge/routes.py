@@ -116,16 +116,18 @@ async def _logs(api: Api, caller: Principal, request: Request) -> Answer:
     if status is not None and status not in STATUSES:
         raise bad_request("status", f"must be one of {', '.join(STATUSES)}")
     endpoint = await _endpoint(api, caller, request)
-    found, following = await api.logs(caller, endpoint, int(limit), query.get("before") or None, status)
+    found, following = await api.deliveries.logs(caller, endpoint, int(limit), query.get("before") or None, status)
     return 200, {"logs": found, "next": following}
 
 
 async def _log(api: Api, caller: Principal, request: Request) -> Answer:
-    return 200, await api.log(caller, await _endpoint(api, caller, request), request.path_params["log_id"])
+    return 200, await api.deliveries.log(caller, await _endpoint(api, caller, request), request.path_params["log_id"])
 
 
 async def _resend(api: Api, caller: Principal, request: Request) -> Answer:
-    return 202, await api.resend(caller, await _endpoint(api, caller, request), request.path_params["log_id"])
+    return 202, await api.deliveries.resend(
+        caller, await _endpoint(api, caller, request), request.path_params["log_id"]
+    )
 
 
 async def _rotate(api: Api, caller: Principal, request: Request) -> Answer:
@@ -133,7 +135,7 @@ async def _rotate(api: Api, caller: Principal, request: Request) -> Answer:
 
 
 async def _test(api: Api, caller: Principal, request: Request) -> Answer:
-    return 200, await api.test(await _endpoint(api, caller, request))
+    return 200, await api.deliveries.test(await _endpoint(api, caller, request))
 
 
 async def _replay(api: Api, caller: Principal, request: Request) -> Answer:

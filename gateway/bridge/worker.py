@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from gateway.backend.connection import UNAVAILABLE
 from gateway.bridge.committer import Committer
@@ -17,10 +17,10 @@ from gateway.bridge.endpoint import Endpoint
 from gateway.bridge.feed import Feed
 from gateway.bridge.job import read_jobs
 from gateway.bridge.lease import Leases, shard_of
-from gateway.bridge.ownurl import system_endpoint
 from gateway.bridge.parts import Pace, Parts
 from gateway.bridge.pump import Pump
 from gateway.bridge.render import Bodies
+from gateway.bridge.roster import Roster
 from gateway.bridge.survey import survey
 from gateway.bridge.tools import Tools
 from gateway.events.event import Event
@@ -29,30 +29,23 @@ from gateway.stream.log import NotReady, NotServed
 
 log = logging.getLogger("gateway.bridge")
 
-OWN_PREFIX: Final = "gateway:"
-_RELOAD: Final = 30.0
-_BLOCK_MS: Final = 1000
-
 
 class Worker:
-    """`name` tells this process from others. `default_secret` signs for events' own URLs."""
+    """`name` tells this process from others."""
 
-    def __init__(self, parts: Parts, *, name: str, product: str, default_secret: str | None, pace: Pace) -> None:
+    def __init__(self, parts: Parts, *, name: str, product: str, pace: Pace) -> None:
         self.pumps: dict[str, Pump] = {}
         self._log = parts.log
         self._registry = parts.registry
         self._ledger = parts.ledger
-        self._waiting = parts.waiting
         self._metrics = parts.metrics
         self._clock = parts.clock
         self._pace = pace
-        self._default_secret = default_secret
-        self._narrow = parts.narrow
-        self._endpoints: dict[str, Endpoint] = {}
         self._feeds: dict[str, Feed] = {}
         self._epochs: dict[int, int] = {}
         self._busy: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._roster = Roster(parts, changed=self._changed, touched=self._touched)
         self._committer = Committer(parts.ledger, parts.metrics, self._fenced, parts.failpoint)
         self._leases = self._make_leases(parts, name)
         self._tools = self._make_tools(parts, product)
@@ -85,13 +78,13 @@ class Worker:
         )
 
     def __repr__(self) -> str:
-        return f"<Worker {self._leases.held} shards, {len(self.pumps)} pumps, {len(self._endpoints)} endpoints>"
+        return f"<Worker {self._leases.held} shards, {len(self.pumps)} pumps, {len(self._roster)} endpoints>"
 
     # Life.
 
     def start(self) -> None:
         """Begin, in tasks of its own."""
-        for loop in (self._follow_changes(), self._keep_leases(), self._sweep()):
+        for loop in (self._roster.follow(), self._keep_leases(), self._sweep()):
             self._spawn(loop)
 
     async def stop(self) -> None:
@@ -127,70 +120,20 @@ class Worker:
 
     def rights_changed(self) -> None:
         """Look at all endpoints again, soon: what their makers may see is another."""
-        self._stale = True
+        self._roster.rights_changed()
 
-    async def _follow_changes(self) -> None:
-        """Load all endpoints, then follow what changes. All are loaded again now and then, and after Redis was away."""
-        while True:
-            try:
-                position = await self._waiting.changes_position()
-                self._stale = False
-                await self._load_all()
-                until = self._clock.now() + _RELOAD
-                while self._clock.now() < until and not self._stale:
-                    position, ids = await self._waiting.changes(position, _BLOCK_MS)
-                    for endpoint_id in dict.fromkeys(ids):
-                        await self._load(endpoint_id)
-            except UNAVAILABLE as error:
-                log.debug("bridge.waits error=%r", error)
-                await asyncio.sleep(0.5)
-            except Exception:
-                log.exception("bridge.changes_failed")
-                await asyncio.sleep(1.0)
-
-    async def _load_all(self) -> None:
-        stored = await self._registry.all()
-        narrowed = {endpoint_id: self._narrow(endpoint) for endpoint_id, endpoint in stored.items()}
-        found = {endpoint_id: endpoint for endpoint_id, endpoint in narrowed.items() if endpoint is not None}
-        found.update(self.system_endpoints())
-        gone = self._endpoints.keys() - found.keys()
-        changed = [it for it in found.values() if self._endpoints.get(it.id) != it]
-        self._endpoints = found
-        self._routes_changed()
-        for endpoint_id in (*gone, *(it.id for it in changed)):
+    async def _changed(self, ids: list[str]) -> None:
+        for feed in self._feeds.values():
+            feed.changed()
+        for endpoint_id in ids:
             await self._reconcile(endpoint_id)
 
-    async def _load(self, endpoint_id: str) -> None:
-        stored = await self._registry.get(endpoint_id)
-        endpoint = self.system_endpoints().get(endpoint_id) if stored is None else self._narrow(stored)
-        if endpoint is None:
-            self._endpoints.pop(endpoint_id, None)
-        else:
-            self._endpoints[endpoint_id] = endpoint
-        self._routes_changed()
-        await self._reconcile(endpoint_id)
+    async def _touched(self, endpoint_id: str) -> None:
         pump = self.pumps.get(endpoint_id)
         if pump is not None:
             pump.look()
             for job in read_jobs(await self._ledger.replays(endpoint_id)):
                 pump.replay(job)
-
-    def system_endpoints(self) -> dict[str, Endpoint]:
-        """One for each stream that is served by name: the way out for events that bring a URL no endpoint has."""
-        if self._default_secret is None:
-            return {}
-        return {
-            it.id: it
-            for it in (system_endpoint(stream, self._default_secret) for stream in self._log.fixed_streams)
-            if not it.config.stream.startswith(OWN_PREFIX)
-        }
-
-    def _on_stream(self, stream: str) -> Iterable[Endpoint]:
-        return (it for it in self._endpoints.values() if it.config.stream == stream)
-
-    def _routes_changed(self) -> None:
-        for feed in self._feeds.values():
-            feed.changed()
 
     def _disable(self, endpoint: Endpoint, reason: str) -> None:
         self._spawn(self._store_disabled(endpoint.id, reason))
@@ -221,20 +164,17 @@ class Worker:
 
     async def _taken(self, shard: int) -> None:
         self._epochs[shard] = await self._ledger.next_epoch()
-        for endpoint in self._in_shard(shard):
+        for endpoint in self._roster.in_shard(shard):
             await self._reconcile(endpoint.id)
 
     async def _give_back(self, shard: int) -> None:
         self._epochs.pop(shard, None)
-        await asyncio.gather(*(self._reconcile(it.id) for it in self._in_shard(shard)))
+        await asyncio.gather(*(self._reconcile(it.id) for it in self._roster.in_shard(shard)))
 
     def _lost(self, shard: int) -> None:
         self._epochs.pop(shard, None)
-        for endpoint in self._in_shard(shard):
+        for endpoint in self._roster.in_shard(shard):
             self._drop(endpoint.id)
-
-    def _in_shard(self, shard: int) -> list[Endpoint]:
-        return [it for it in self._endpoints.values() if shard_of(it.id) == shard]
 
     def _fenced(self, pump: Pump) -> None:
         """Somebody claimed the endpoint after us. If the shard is ours all the same, claim it anew."""
@@ -259,7 +199,7 @@ class Worker:
 
     async def _reconcile(self, endpoint_id: str) -> None:
         async with self._busy.setdefault(endpoint_id, asyncio.Lock()):
-            endpoint = self._endpoints.get(endpoint_id)
+            endpoint = self._roster.endpoints.get(endpoint_id)
             epoch = self._epochs.get(shard_of(endpoint_id))
             pump = self.pumps.get(endpoint_id)
             if endpoint is None or epoch is None or not endpoint.config.active:
@@ -278,8 +218,7 @@ class Worker:
         except (NotServed, NotReady) as error:
             log.warning("endpoint.waits id=%s error=%s", endpoint.id, error)
             return
-        begin = feed.position if endpoint.system else None
-        state = await self._ledger.claim(endpoint.id, epoch, begin)
+        state = await self._ledger.claim(endpoint.id, epoch)
         if state is None:
             return
         pump = Pump(endpoint, self._wants(endpoint, feed), state, epoch, feed, self._tools, self._committer.mark)
@@ -295,7 +234,7 @@ class Worker:
             cursor = await self._log.latest(stream)
             feed = self._feeds.get(stream)
             if feed is None:
-                feed = self._feeds[stream] = Feed(self._log, cursor, self._on_stream)
+                feed = self._feeds[stream] = Feed(self._log, cursor, self._roster.on_stream)
         return feed
 
     async def _end(self, pump: Pump) -> None:

@@ -1,0 +1,139 @@
+"""Events that bring a URL of their own are delivered, also where nobody has thought of them before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import standardwebhooks
+
+from gateway.bridge.ownurl import system_id
+from gateway.events.position import parse_id
+from tests.bridge.receiver import Receiver
+from tests.bridge.rig import Rig
+from tests.support.inprocess import Here, serve_here
+from tests.support.wait import wait_until
+
+OPEN: dict[str, Any] = {"webhook_allow_http": True, "webhook_allow_cidrs": ["127.0.0.0/8"]}
+WAY = "/api/webhooks/whk_url_events"
+
+
+@pytest.fixture
+async def here(redis_url: str) -> AsyncIterator[Here]:
+    async with serve_here(redis_url, **OPEN) as it:
+        yield it
+
+
+@pytest.fixture
+async def http(here: Here) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=here.url, timeout=20) as client:
+        yield client
+
+
+async def publish(http: httpx.AsyncClient, url: str, **fields: Any) -> str:
+    answer = await http.post("/api/events", json={"type": "sms.sent", "data": {}, "webhook_url": url, **fields})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["ids"][0])
+
+
+async def test_without_any_endpoint_or_secret(http: httpx.AsyncClient, here: Here, receiver: Receiver) -> None:
+    first = await publish(http, receiver.url)
+    await wait_until(lambda: receiver.ids == [first], "delivered")
+    # The secret that it has is the gateway's; a new one is shown at rotation, as for any endpoint.
+    made = (await http.post(f"{WAY}/rotate-secret", json={"overlap_seconds": 0})).json()
+    second = await here.gateway.store.append(
+        [("events", {"type": b"sms.sent", "data": b"{}", "webhook_url": receiver.url.encode()})]
+    )
+    await wait_until(lambda: receiver.ids == [first, *second], "by XADD too")
+    standardwebhooks.Webhook(made["secret"]).verify(receiver.requests[1].body, receiver.requests[1].headers)
+    lines = (await http.get(f"{WAY}/logs")).json()["logs"]
+    assert first in [line["eventId"] for line in lines]
+
+
+async def test_it_is_the_gateways_own(http: httpx.AsyncClient, receiver: Receiver) -> None:
+    await publish(http, receiver.url)
+    await wait_until(lambda: receiver.requests, "delivered")
+    assert (await http.get("/api/webhooks")).json() == {"webhooks": []}
+    assert (await http.delete(WAY)).status_code == 409
+    assert (await http.patch(WAY, json={"url": receiver.url})).status_code == 409
+    assert (await http.post(f"{WAY}/test")).status_code == 409
+    assert (await http.post(f"{WAY}/disable")).json()["active"] is False
+    late = await publish(http, receiver.url)
+    await publish(http, receiver.url)
+    assert len(receiver.requests) == 1
+    assert (await http.post(f"{WAY}/enable")).json()["active"] is True
+    await wait_until(lambda: late in receiver.ids, "what waited is delivered")
+
+
+async def test_on_a_stream_that_is_served_by_a_glob(http: httpx.AsyncClient, receiver: Receiver) -> None:
+    event_id = await publish(http, receiver.url, stream="t.calls")
+    await wait_until(lambda: receiver.ids == [event_id], "delivered", 45)
+
+
+async def test_a_secret_of_the_operator_takes_its_place(redis_url: str, receiver: Receiver) -> None:
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    async with (
+        serve_here(redis_url, webhook_default_secret=secret, **OPEN) as here,
+        httpx.AsyncClient(base_url=here.url) as http,
+    ):
+        await publish(http, receiver.url)
+        await wait_until(lambda: receiver.requests, "delivered")
+        standardwebhooks.Webhook(secret).verify(receiver.requests[0].body, receiver.requests[0].headers)
+        assert (await http.post(f"{WAY}/rotate-secret")).status_code == 409
+
+
+async def test_what_was_published_while_no_bridge_ran(redis_url: str, receiver: Receiver) -> None:
+    async with (
+        serve_here(redis_url, bridge=False, **OPEN) as here,
+        httpx.AsyncClient(base_url=here.url) as http,
+    ):
+        event_id = await publish(http, receiver.url)
+        # Where no bridge runs, it keeps nobody from trimming.
+        assert here.gateway.bridge is not None
+        assert await here.gateway.bridge.slowest("events") is None
+    async with Rig(redis_url) as rig:
+        await wait_until(lambda: receiver.ids == [event_id], "delivered when one comes")
+
+        async def passed() -> bool:
+            return await rig.bridge.slowest("events") == parse_id(event_id)
+
+        await wait_until(passed, "and retention waits for it")
+
+
+async def test_an_endpoint_that_comes_later_takes_nothing_away(redis_url: str, receiver: Receiver) -> None:
+    own = await Receiver().start()
+    async with (
+        serve_here(redis_url, bridge=False, **OPEN) as here,
+        httpx.AsyncClient(base_url=here.url) as http,
+    ):
+        early = await publish(http, own.url)
+        made = await http.post("/api/webhooks", json={"url": receiver.url})
+        patched = await publish(http, own.url)
+        await http.patch(f"/api/webhooks/{made.json()['id']}", json={"overridable": True})
+        await http.post("/api/webhooks", json={"url": receiver.url, "overridable": True, "dialect": "trunx"})
+        late = await publish(http, own.url)
+        async with Rig(redis_url):
+            await wait_until(lambda: len(own.requests) >= 5, "all of them", 30)
+            found = [(it.event_id, "webhook-signature" in it.headers) for it in own.requests if b'"stream"' in it.body]
+            # Both were not yet overridable when the first two came: those are the gateway's own.
+            assert sorted(found)[:2] == [(early, True), (patched, True)]
+            assert sum(event_id == late for event_id, _ in found) == 1
+    await own.stop()
+
+
+async def test_two_processes_make_the_same_one(redis_url: str) -> None:
+    async with Rig(redis_url, works=False) as one, Rig(redis_url, works=False) as two:
+        (before,) = await one.publish()
+        await one.bridge.own_urls.open(["events"])
+        await one.publish()
+        # As if it had looked before the first one was there.
+        two.bridge.registry.holds = _never  # type: ignore[method-assign]
+        await asyncio.gather(*(two.bridge.own_urls.open(["events"]) for _ in range(3)))
+        assert await one.bridge.ledger.position(system_id("events")) == parse_id(before)
+
+
+async def _never(endpoint_id: str) -> bool:
+    return False
