@@ -61,14 +61,16 @@ class Gateway:
         self.telemetry = Telemetry()
         self._url = settings.redis_url.get_secret_value()
         self._clients: list[Redis] = []
-        self.store = Store(self._connect("gateway", timeout=settings.publish_timeout, connections=64))
+        self.store = Store(
+            self._connect("gateway", timeout=settings.publish_timeout, connections=64), settings.publish_timeout
+        )
         self.guard = make_guard(
             settings, self._connect("gateway-access", timeout=2.0, connections=8), self.telemetry.refused
         )
         self.gate = self.guard.gate
         self.log = Log(
             self.store,
-            lambda: Store(self._connect("gateway-reader", timeout=_TAIL_TIMEOUT, connections=1)),
+            lambda: Store(self._connect("gateway-reader", timeout=None, connections=2)),
             (*settings.streams, OPS_STREAM),
             Limits(settings.window_events, settings.window_bytes, settings.max_replays),
             self.telemetry,
@@ -95,7 +97,7 @@ class Gateway:
         )
         self.bridge: Bridge | None = None
 
-    def _connect(self, name: str, *, timeout: float, connections: int) -> Redis:
+    def _connect(self, name: str, *, timeout: float | None, connections: int) -> Redis:
         client = connect(self._url, name=name, timeout=timeout, connections=connections)
         self._clients.append(client)
         return client

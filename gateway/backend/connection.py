@@ -41,18 +41,19 @@ def _cancellable(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     return Cancellable
 
 
-def connect(url: str, *, name: str = "gateway", timeout: float = 5.0, connections: int = 32) -> Redis:
+def connect(url: str, *, name: str = "gateway", timeout: float | None = 5.0, connections: int = 32) -> Redis:
     """A client for `url` (``redis://``, ``rediss://``, ``unix://``; options in the query) with its own pool.
 
-    `timeout` bounds, in seconds, connecting and each answer; a blocking command must block for less.  The client
-    opens no connection before its first command, answers bytes, and never repeats a command.
+    `timeout` bounds, in seconds, connecting and each answer; a blocking command must block for less; None leaves the
+    answers to `gateway.backend.exchange`.  The client opens no connection before its first command, answers bytes, and
+    never repeats a command.
     """
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
         timeout=timeout,
         socket_timeout=timeout,
-        socket_connect_timeout=min(timeout, 2.0),
+        socket_connect_timeout=min(timeout or 2.0, 2.0),
         # Connections over a Unix socket know no such option, and refuse it.
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         socket_read_size=262_144,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.backend.connection import Redis, ResponseError
+from gateway.backend.exchange import Command, Line, exchange
 from gateway.events.event import Entry, read_entry
 from gateway.events.filter import GlobSet
 from gateway.events.position import MAX, ZERO, EventId, format_id, read_id
@@ -77,15 +78,20 @@ def _entries(stream: str, reply: Any) -> list[Entry]:
 
 
 class Store:
-    """Stream commands over one client's pool. `tail` takes a client whose only connection it may block."""
+    """Stream commands over one client's pool; `tail` keeps one of its connections.
 
-    def __init__(self, client: Redis) -> None:
+    `timeout` bounds, in seconds, the answer to what is read.
+    """
+
+    def __init__(self, client: Redis, timeout: float = 5.0) -> None:
         self._client = client
+        self._timeout = timeout
+        self._line = Line(client)
         self._append = client.register_script(_APPEND)
 
     async def info(self, stream: str) -> StreamInfo:
         """XINFO STREAM."""
-        (info,) = await self._run(("XINFO STREAM", stream))
+        (info,) = await exchange(self._client, ("XINFO STREAM", stream), timeout=self._timeout)
         return _info(info)
 
     async def page(self, stream: str, after: EventId, count: int) -> tuple[list[Entry], StreamInfo]:
@@ -93,21 +99,22 @@ class Store:
         if after >= MAX:
             return [], await self.info(stream)
         start = format_id(after + 1)
-        reply, info = await self._run(("XRANGE", stream, start, "+", "COUNT", count), ("XINFO STREAM", stream))
+        reply, info = await self._together(("XRANGE", stream, start, "+", "COUNT", count), ("XINFO STREAM", stream))
         return _entries(stream, reply), _info(info)
 
     async def page_back(self, stream: str, until: EventId, count: int) -> tuple[list[Entry], StreamInfo]:
         """The last `count` entries at or before `until`, newest first, and the state of the stream."""
         command = ("XREVRANGE", stream, format_id(until), "-", "COUNT", count)
-        reply, info = await self._run(command, ("XINFO STREAM", stream))
+        reply, info = await self._together(command, ("XINFO STREAM", stream))
         return _entries(stream, reply), _info(info)
 
     async def tail(self, stream: str, after: EventId, count: int, block_ms: int) -> tuple[list[Entry], StreamInfo]:
         """Wait up to `block_ms` for entries after `after`; then the state of the stream, at or just after that read."""
-        pipe = self._client.pipeline(transaction=False)
-        pipe.execute_command("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", stream, format_id(after))
-        pipe.execute_command("XINFO STREAM", stream)
-        reply, info = await pipe.execute(raise_on_error=False)
+        reply, info = await self._line.ask(
+            ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", stream, format_id(after)),
+            ("XINFO STREAM", stream),
+            timeout=block_ms / 1000 + self._timeout,
+        )
         if isinstance(reply, Exception):
             raise reply
         return _entries(stream, reply[0][1]) if reply else [], _info(info)
@@ -181,15 +188,13 @@ class Store:
     async def _command(self, *command: Any) -> Any:
         return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
 
-    async def _run(self, *commands: tuple[Any, ...]) -> list[Any]:
-        pipe = self._client.pipeline(transaction=len(commands) > 1)
-        for command in commands:
-            pipe.execute_command(*command)
-        replies: list[Any] = await pipe.execute(raise_on_error=False)
-        for command, reply in zip(commands, replies, strict=True):
-            if isinstance(reply, Exception) and command[0] != "XINFO STREAM":
+    async def _together(self, *commands: Command) -> list[Any]:
+        """All at the same instant. An error is raised, but for that of a look at a stream that does not exist."""
+        *_, replies = await exchange(self._client, ("MULTI",), *commands, ("EXEC",), timeout=self._timeout)
+        for reply in (replies, replies[0]) if isinstance(replies, list) else (replies,):
+            if isinstance(reply, Exception):
                 raise reply
-        return replies
+        return list(replies)
 
 
 def _flat(fields: Fields) -> list[Any]:
