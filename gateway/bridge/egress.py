@@ -2,7 +2,7 @@
 
 ``getaddrinfo`` reads ``2130706433``, ``0x7f000001``, ``127.1`` and ``①②⑦.0.0.1`` as 127.0.0.1; a name can answer a
 public address when the endpoint is created and a private one when it is dialled; a resolver hook never sees literals.
-So the guard sits where aiohttp makes the socket, sees the address that will be dialled, and nothing else.
+So the guard makes the sockets: it sees the address that will be dialled, and nothing else.
 
 The list is the union of what others refuse (the IANA special-purpose registries, Svix, Smokescreen), plus ranges that
 `ipaddress` calls global although they lead inside: NAT64, 6to4, Teredo, IPv4-compatible, the metadata address of Azure.
@@ -10,14 +10,10 @@ The list is the union of what others refuse (the IANA special-purpose registries
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 Address = IPv4Address | IPv6Address
 
@@ -45,7 +41,6 @@ class EgressBlocked(OSError):
     """The address may not be dialled."""
 
     def __init__(self) -> None:
-        # The same words each time: the connector keeps the type only when all addresses of a name fail alike.
         super().__init__("the address is private, local or special")
 
 
@@ -71,12 +66,13 @@ class EgressGuard:
             return False
         return not _is_ours(address)
 
-    def socket_factory(self, addr_info: tuple[Any, ...]) -> socket.socket:
-        """A socket for one answer of ``getaddrinfo``. Raises `EgressBlocked` before anything is dialled."""
-        family, kind, protocol, _, sockaddr = addr_info
+    def open_socket(self, family: int, sockaddr: tuple[Any, ...]) -> socket.socket:
+        """A socket to dial `sockaddr` with. Raises `EgressBlocked` before anything is dialled."""
         if family not in (socket.AF_INET, socket.AF_INET6) or not self.permits(ip_address(sockaddr[0])):
             raise EgressBlocked
-        return socket.socket(family, kind, protocol)
+        plain = socket.socket(family, socket.SOCK_STREAM)
+        plain.setblocking(False)
+        return plain
 
 
 def _is_ours(address: Address) -> bool:
@@ -88,36 +84,3 @@ def _is_ours(address: Address) -> bool:
             return bool(ip_address(probe.getsockname()[0]) == address)
         except OSError:
             return False
-
-
-class ThreadResolver(AbstractResolver):
-    """``getaddrinfo`` in threads of its own, so that names that hang cannot hold up those that answer.
-
-    The event loop's own pool is small and shared (four threads under uvloop).
-    """
-
-    def __init__(self, threads: int = 32) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="webhook-dns")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Every A and AAAA answer. Raises `OSError`."""
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._pool, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-        )
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(sockaddr[0]),
-                port=port,
-                family=family_,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for family_, _, protocol, _, sockaddr in found
-        ]
-
-    async def close(self) -> None:
-        """Give the threads back; those that hang end with their lookups."""
-        self._pool.shutdown(wait=False, cancel_futures=True)

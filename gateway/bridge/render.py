@@ -61,6 +61,8 @@ class Stationery:
             "user-agent": dialect.user_agent or product,
             "accept-encoding": "identity",
         }
+        if not any(name.lower() == "accept" for name in self._headers):
+            self._headers["accept"] = "*/*"
         self._signer: Signer | None = None
         self._until: float | None = None
 

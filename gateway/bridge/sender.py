@@ -3,189 +3,128 @@
 One deadline covers name, connection, TLS, request and answer.  Of the body 16 KiB are read, as they come: nothing is
 decompressed, so a small answer cannot become a large one.  Redirects, cookies and proxies of the environment are not
 followed.  A status line is a verdict: a body that then hangs or never ends is cut off and changes nothing.
+
+It calls back: a task, a future and a timeout of asyncio for each request would cost as much as the request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
-from contextvars import ContextVar
-from typing import Any, Final
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
+from typing import Final
 
-import aiohttp
-from aiohttp import ClientSession, TCPConnector
-from aiohttp.abc import ResolveResult
-from yarl import URL
-
-from gateway.bridge.attempt import BODY_KEPT, Attempt, ErrorClass, Phases
-from gateway.bridge.egress import EgressBlocked, EgressGuard, ThreadResolver
-
-# Below the 5 s after which Node closes an idle connection: a POST on a connection that is just being closed is lost.
-_KEEPALIVE: Final = 4.5
-_DNS_CACHE: Final = 10
-_HEADERS_KEPT: Final = 64
-
-_phases: ContextVar[Phases] = ContextVar("phases")
-"""Of the attempt that the present task makes. aiohttp's own tracing would cost each request a sixth of its time."""
-
-
-class _Connector(TCPConnector):
-    """Notes when a new connection is ready, TLS and all."""
-
-    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:
-        connection = await super()._create_connection(req, traces, timeout)
-        if req.is_ssl():
-            _stamp("tls")
-        return connection
-
-
-class _Socket(socket.socket):
-    """Notes when TCP is connected: event loops ask for the pending error when the socket has become writable."""
-
-    def getsockopt(self, level: int, option: int, *rest: int) -> Any:
-        value = super().getsockopt(level, option, *rest)
-        if option == socket.SO_ERROR and value == 0:
-            _stamp("connect")
-        return value
-
-
-def _watched(plain: socket.socket) -> socket.socket:
-    return _Socket(plain.family, plain.type, plain.proto, plain.detach())
-
-
-def _stamp(phase: str) -> None:
-    phases = _phases.get(None)
-    if phases is not None:
-        setattr(phases, phase, time.monotonic() - phases.begun)
-
-
-class _Resolver(ThreadResolver):
-    """Notes when the name was resolved."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await super().resolve(host, port, family)
-        _stamp("dns")
-        return found
+from gateway.bridge.attempt import Attempt, ErrorClass, Phases
+from gateway.bridge.egress import EgressBlocked, EgressGuard
+from gateway.bridge.http.dialer import Dialer, HandshakeFailed, Unreachable
+from gateway.bridge.http.exchange import Exchange
+from gateway.bridge.http.pool import Pool
+from gateway.bridge.http.resolver import NameUnknown, Resolver
+from gateway.bridge.http.target import InvalidTarget, read_target
 
 
 class Sender:
-    """Posts webhooks over one connection pool. Use inside a running event loop; `close` it.
+    """Posts webhooks over one pool of connections. Use inside a running event loop; `close` it.
 
     `allow_http` opens plain http. `tls` replaces the default trust in public authorities.
     """
 
-    def __init__(self, guard: EgressGuard, *, allow_http: bool = False, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        guard: EgressGuard,
+        *,
+        allow_http: bool = False,
+        tls: ssl.SSLContext | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
         self._allow_http = allow_http
-        self._resolver = _Resolver()
-        connector = _Connector(
-            limit=0,
-            limit_per_host=0,
-            resolver=self._resolver,
-            ttl_dns_cache=_DNS_CACHE,
-            socket_factory=lambda addr_info: _watched(guard.socket_factory(addr_info)),
-            keepalive_timeout=_KEEPALIVE,
-            ssl=True if tls is None else tls,
-        )
-        self._session = ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            timeout=aiohttp.ClientTimeout(total=None),
-            read_bufsize=BODY_KEPT,
-        )
+        self._resolver = resolver or Resolver()
+        self._dialer = Dialer(guard, self._resolver, tls)
+        self._pool = Pool()
+        self._loop = asyncio.get_running_loop()
+        self._under_way: set[Exchange] = set()
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._session.close()
-        await self._resolver.close()
+        """Close all connections; what is under way fails."""
+        self._pool.close()
+        for exchange in list(self._under_way):
+            exchange.abort("internal", "the sender was closed")
+        self._resolver.close()
+        await asyncio.sleep(0)
 
     async def post(self, url: str, headers: dict[str, str], body: bytes, timeout: float) -> Attempt:
-        """POST `body`; never raises but for cancellation. `timeout` is the deadline in seconds."""
-        phases = Phases(time.monotonic())
-        attempt = Attempt(url, time.time(), headers, phases)
-        _phases.set(phases)
+        """As `send`, for those who can wait; never raises but for cancellation."""
+        answer: asyncio.Future[Attempt] = self._loop.create_future()
+        exchange = self.send(url, headers, body, timeout, answer.set_result)
         try:
-            if not self._may_use(url):
-                raise EgressBlocked
-            async with asyncio.timeout(timeout):
-                await self._exchange(attempt, body)
-        except Exception as error:
-            if attempt.status is None:
-                attempt.error = classify(error, phases)
-                attempt.detail = _detail(error)
-        phases.total = time.monotonic() - phases.begun
-        return attempt
-
-    def _may_use(self, url: str) -> bool:
-        scheme = urlsplit(url).scheme
-        return scheme == "https" or (scheme == "http" and self._allow_http)
-
-    async def _exchange(self, attempt: Attempt, body: bytes) -> None:
-        response = await self._session.post(
-            URL(attempt.url, encoded=True),
-            data=body,
-            headers=attempt.request_headers,
-            allow_redirects=False,
-        )
-        try:
-            attempt.phases.first_byte = time.monotonic() - attempt.phases.begun
-            attempt.status = response.status
-            for name, value in response.headers.items():
-                if len(attempt.response_headers) < _HEADERS_KEPT:
-                    attempt.response_headers[name.lower()] = value[:1024]
-            attempt.truncated = True
-            attempt.body = await _read(response, attempt)
-            attempt.truncated = not response.content.at_eof()
+            return await answer
         finally:
-            # Gives the connection back when the body was read to its end, else closes it.
-            if attempt.truncated:
-                response.close()
-            else:
-                response.release()
+            exchange.cancel()
+
+    def send(
+        self, url: str, headers: dict[str, str], body: bytes, timeout: float, done: Callable[[Attempt], None]
+    ) -> Exchange:
+        """POST `body`; `done` gets the attempt, later, whatever happens. `timeout` is the deadline in seconds."""
+        attempt = Attempt(url, time.time(), headers, Phases(time.monotonic()))
+        exchange = Exchange(attempt, body, done, self._dial, self._under_way)
+        try:
+            target = exchange.target = read_target(url)
+            if not (target.origin.secure or self._allow_http):
+                raise EgressBlocked
+            exchange.head = target.head + head_of(headers, len(body))
+        except Exception as error:
+            exchange.timer = self._loop.call_later(0, exchange.fail, classify(error), _detail(error))
+            return exchange
+        exchange.timer = self._loop.call_later(timeout, exchange.expire)
+        connection = self._pool.take(target.origin)
+        if connection is None:
+            self._dial(exchange)
+        else:
+            connection.send(exchange)
+        return exchange
+
+    def _dial(self, exchange: Exchange) -> None:
+        exchange.dialing = self._loop.create_task(self._dialled(exchange))
+
+    async def _dialled(self, exchange: Exchange) -> None:
+        try:
+            connection = await self._dialer.dial(exchange.target.origin, exchange.attempt.phases, self._pool.give)
+        except Exception as error:
+            exchange.dialing = None
+            exchange.fail(classify(error), _detail(error))
+            return
+        exchange.dialing = None
+        connection.send(exchange)
 
 
-async def _read(response: aiohttp.ClientResponse, attempt: Attempt) -> bytes:
-    content = response.content
-    if content.at_eof():
-        return b""
-    body = b""
-    while len(body) < BODY_KEPT:
-        chunk = await content.read(BODY_KEPT - len(body))
-        if not chunk:
-            break
-        body += chunk
-        attempt.body = body
-    return body
+def head_of(headers: Mapping[str, str], size: int) -> bytes:
+    """The headers of a request whose body has `size` bytes, and the empty line. Raises `ValueError`."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    head = f"{''.join(lines)}Content-Length: {size}\r\n\r\n"
+    # A line end in a value would let whoever chose it write headers, or a second request (CWE-113).
+    if head.count("\n") != len(lines) + 2 or head.count("\r") != len(lines) + 2 or "\0" in head:
+        raise ValueError("a header may not hold a line end")
+    return head.encode()
 
 
-def classify(error: BaseException, phases: Phases) -> ErrorClass:
+def classify(error: BaseException) -> ErrorClass:
     """The class of a failed attempt, by the type of what was raised."""
-    if isinstance(error, EgressBlocked) or isinstance(getattr(error, "os_error", None), EgressBlocked):
-        return "blocked"
-    for types, name in _CLASSES:
-        if isinstance(error, types):
-            # A reset in the middle of the handshake comes as an error of connecting.
-            return "tls" if name == "connect" and phases.connect is not None else name
+    for type_, name in _CLASSES:
+        if isinstance(error, type_):
+            return name
     return "internal"
 
 
-_CLASSES: Final[tuple[tuple[tuple[type[BaseException], ...], ErrorClass], ...]] = (
-    ((TimeoutError,), "timeout"),
-    ((aiohttp.ClientConnectorDNSError,), "dns"),
-    ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError), "tls"),
-    ((aiohttp.ClientConnectorError,), "connect"),
-    ((aiohttp.InvalidURL,), "invalid_url"),
-    ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), "protocol"),
-    ((aiohttp.ClientConnectionError, OSError), "disconnected"),
+_CLASSES: Final[tuple[tuple[type[BaseException], ErrorClass], ...]] = (
+    (EgressBlocked, "blocked"),
+    (InvalidTarget, "invalid_url"),
+    (NameUnknown, "dns"),
+    (Unreachable, "connect"),
+    (HandshakeFailed, "tls"),
 )
 
 
 def _detail(error: BaseException) -> str:
-    cause = getattr(error, "os_error", None) or error
-    return f"{type(cause).__name__}: {cause}"[:300]
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {cause}"
