@@ -26,10 +26,11 @@ def redis_binary() -> str:
 
 
 class Broker:
-    """redis-server as a child process."""
+    """redis-server as a child process. `durable`: what it has acknowledged survives `crash` and another `start`."""
 
-    def __init__(self, folder: Path, cores: frozenset[int]) -> None:
+    def __init__(self, folder: Path, cores: frozenset[int], *, durable: bool = False) -> None:
         self._folder = folder
+        self._durable = durable
         self._cores = cores
         self.port = 0
         self.process: ProcessTree | None = None
@@ -39,12 +40,13 @@ class Broker:
         return f"redis://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self.port = free_port()
+        self.port = self.port or free_port()
         options = {
             "--port": str(self.port),
             "--bind": "127.0.0.1",
             "--save": "",
-            "--appendonly": "no",
+            "--appendonly": "yes" if self._durable else "no",
+            "--appendfsync": "always",
             "--dir": str(self._folder),
             # A reader that falls far behind must not be cut off by Redis while it is measured.
             "--client-output-buffer-limit": "normal 0 0 0",
@@ -56,6 +58,11 @@ class Broker:
     def stop(self) -> None:
         if self.process is not None:
             self.process.stop()
+
+    def crash(self) -> None:
+        """SIGKILL."""
+        if self.process is not None:
+            self.process.kill()
 
     def cpu(self) -> float:
         return self.process.cpu() if self.process is not None else 0.0

@@ -100,6 +100,18 @@ class ProcessTree:
         if not ended or self._popen.returncode != 0:
             raise RuntimeError(f"{self._popen.args!r} failed:\n{self.output()[-2000:]}")
 
+    def signal(self, signum: int) -> None:
+        """To all processes of the tree; for one that has ended it is nothing."""
+        with contextlib.suppress(ProcessLookupError):
+            if not self._stopped:
+                os.killpg(self.pid, signum)
+
+    def kill(self) -> None:
+        """SIGKILL, without a word before."""
+        self.signal(signal.SIGKILL)
+        self._popen.wait()
+        self._stopped = True
+
     def stop(self, seconds: float = 2.0) -> None:
         """Terminate, and kill what is left of the group. Blocks for at most about `seconds`."""
         if self._stopped:

@@ -188,13 +188,13 @@ async def test_a_narrowed_and_a_revoked_key(world: World) -> None:
         assert (await world.ask("all", "GET", f"/{own}/logs/{log_id}")).status_code == 200
     worker = world.here.gateway.bridge.worker  # type: ignore[union-attr]
     assert worker is not None
-    await wait_until(lambda: not worker._endpoints[own].filter.accepts("t1", "b", "a.x"))
+    await wait_until(lambda: not worker._roster.endpoints[own].filter.accepts("t1", "b", "a.x"))
     await world.publish("narrowed")
     await wait_until(lambda: len(world.received("/all", "narrowed")) == len(EVENTS))
     await wait_until(lambda: len(world.received("/n", "narrowed")) == len(EVENTS) // 2)
     assert {channel for _, channel, _ in world.received("/n", "narrowed")} == {"a"}
     await with_store(world.vault.url, lambda store: store.revoke(key_id))
-    await wait_until(lambda: own not in worker._endpoints, "it rests")
+    await wait_until(lambda: own not in worker._roster.endpoints, "it rests")
     await world.publish("revoked")
     await wait_until(lambda: len(world.received("/all", "revoked")) == len(EVENTS))
     assert world.received("/n", "revoked") == []
