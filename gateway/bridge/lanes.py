@@ -36,6 +36,11 @@ class Lanes:
         """Those that have to be read for."""
         return [lane for lane in self._all if lane.wants_events]
 
+    @property
+    def any_hungry(self) -> bool:
+        """Whether there are any."""
+        return self.main.wants_events or (len(self._all) > 1 and bool(self.hungry))
+
     def suspend(self) -> None:
         """Forget what is not started; it stays in the log."""
         for lane in self._all:

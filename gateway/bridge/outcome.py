@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.bridge.attempt import Attempt
 from gateway.bridge.delivery import Delivery, Status
 from gateway.bridge.dialects import Dialect
 from gateway.bridge.schedule import MAX_RETRY_AFTER, Step, parse_retry_after, throttled, wait_before
 
-_OUR_FAULT_WAIT = 5.0
+_OUR_FAULT_WAIT: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,9 @@ class Outcome:
         return self.charged and self.status != "delivered"
 
 
+_DELIVERED: Final = Outcome("delivered")
+
+
 def judge(
     delivery: Delivery,
     attempt: Attempt,
@@ -47,7 +51,7 @@ def judge(
     `own_url`: the URL is the endpoint's, not one that the event brought.
     """
     if attempt.status is not None and attempt.status in dialect.success:
-        return Outcome("delivered")
+        return _DELIVERED
     if attempt.error == "internal":
         return Outcome("retrying", charged=False, wait=_OUR_FAULT_WAIT)
     if attempt.error == "unrenderable":

@@ -17,8 +17,18 @@ from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
 
 
+class Sending(Protocol):
+    """An attempt under way."""
+
+    def cancel(self) -> None: ...
+
+
 class Poster(Protocol):
     """What the bridge needs of `gateway.bridge.sender.Sender`."""
+
+    def send(
+        self, url: str, headers: dict[str, str], body: bytes, timeout: float, done: Callable[[Attempt], None]
+    ) -> Sending: ...
 
     async def post(self, url: str, headers: dict[str, str], body: bytes, timeout: float) -> Attempt: ...
 
