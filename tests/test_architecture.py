@@ -15,7 +15,7 @@ GATEWAY = ROOT / "gateway"
 # "About 300" and "about 40".
 MOST_LINES_OF_A_FILE = 330
 MOST_LINES_OF_A_FUNCTION = 45
-TOO_LONG = {"bridge/pump": 464, "sse/live": 335}
+TOO_LONG = {"sse/live": 335}
 """Files that hold two nouns still. They may shrink, not grow, and nothing may be added here."""
 TOO_LONG_FUNCTIONS = {"server/http2": 53}
 """Likewise: the longest function of a file."""
