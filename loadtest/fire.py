@@ -250,6 +250,7 @@ async def measure(bench: Bench, args: argparse.Namespace) -> Row:
     async with _scene(bench, args) as scene:
         await scene.bridge()
         await scene.bridge()
+        await asyncio.sleep(3)  # they share the endpoints
         operator = asyncio.create_task(_enable(scene))
         publishing = asyncio.create_task(_publish(scene, args))
         begun = time.time()

@@ -32,22 +32,22 @@ class Committer:
         self._failpoint = failpoint
         self._dirty: dict[Pump, None] = {}
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._writing: set[Pump] = set()
         self._task = asyncio.create_task(self._run(), name="committer")
 
     def mark(self, pump: Pump) -> None:
         """The pump has something to write."""
         self._dirty[pump] = None
-        self._idle.clear()
         self._wake.set()
 
-    async def flushed(self, timeout: float) -> bool:
-        """Wait until all that was marked is written, at most `timeout` seconds."""
-        try:
-            await asyncio.wait_for(self._idle.wait(), timeout)
-        except TimeoutError:
-            return False
+    async def written(self, pump: Pump, timeout: float) -> bool:
+        """Wait until all that `pump` has marked is written, at most `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while pump in self._dirty or pump in self._writing:
+            if loop.time() >= until:
+                return False
+            await asyncio.sleep(_GATHER / 4)
         return True
 
     async def stop(self) -> None:
@@ -63,11 +63,11 @@ class Committer:
             for pump in pumps:
                 del self._dirty[pump]
             taken = [(pump, pump.take_commit()) for pump in pumps]
+            self._writing = set(pumps)
             await self._write([(pump, commit) for pump, commit in taken if commit])
+            self._writing.clear()
             if self._dirty:
                 self._wake.set()
-            else:
-                self._idle.set()
             await asyncio.sleep(_GATHER)
 
     async def _write(self, taken: list[tuple[Pump, Commit]]) -> None:

@@ -36,7 +36,7 @@ class Leases:
     """The shards that this process holds. Call `tick` every third of `ttl` seconds or sooner.
 
     `clock` is monotonic seconds, `now` Unix seconds. `lost` is called for a shard that has slipped away, `give_back`
-    before one is released; `taken` after one was won.
+    before one is released; `taken` after one was won. `tell` has the other processes call `tick` at once.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Leases:
         taken: Callable[[int], Awaitable[None]],
         give_back: Callable[[int], Awaitable[None]],
         lost: Callable[[int], None],
+        tell: Callable[[], Awaitable[None]],
     ) -> None:
         self._client: Any = client
         self._name = name
@@ -61,6 +62,7 @@ class Leases:
         self._taken = taken
         self._give_back = give_back
         self._lost = lost
+        self._tell = tell
         self._locks: dict[int, Lock] = {}
         self._extended: dict[int, float] = {}
         self._leaving: dict[int, asyncio.Task[None]] = {}
@@ -94,19 +96,20 @@ class Leases:
         try:
             await self._give_back(shard)
             await self._release(shard)
+            await self._tell()
         except UNAVAILABLE as error:
             log.warning("lease.not_released shard=%d error=%r", shard, error)
         finally:
             del self._leaving[shard]
 
     async def release_all(self) -> None:
-        """Give every shard back and leave, so that the others need not wait for locks to expire."""
-        for task in list(self._leaving.values()):
-            task.cancel()
+        """Give every shard back, each as soon as it can be, and leave: the others need not wait for locks to expire."""
+        for shard in self._locks:
+            if shard not in self._leaving:
+                self._leaving[shard] = asyncio.create_task(self._leave(shard))
         await asyncio.gather(*self._leaving.values(), return_exceptions=True)
-        for shard in list(self._locks):
-            await self._release(shard)
         await self._client.zrem(_MEMBERS, self._name)
+        await self._tell()
 
     async def _share(self) -> int:
         now = self._now()
@@ -114,8 +117,10 @@ class Leases:
         pipe.zadd(_MEMBERS, {self._name: now})
         pipe.zremrangebyscore(_MEMBERS, "-inf", now - self._ttl)
         pipe.zcard(_MEMBERS)
-        members = max(1, int((await pipe.execute())[2]))
-        return -(-SHARDS // members)
+        joined, _, members = await pipe.execute()
+        if joined:
+            await self._tell()
+        return -(-SHARDS // max(1, int(members)))
 
     async def _try(self, shard: int) -> None:
         begun = self._clock()

@@ -100,7 +100,7 @@ class Registry:
         return removed
 
     async def announce(self, endpoint_id: str) -> None:
-        """Tell every bridge to look at the endpoint again."""
+        """Tell every bridge to look at the endpoint again; at who holds what, when the id is empty."""
         await self._client.xadd(CHANGES, {"id": endpoint_id}, maxlen=_CHANGES_KEPT, approximate=True)
 
     async def changes(self, after: str, block_ms: int) -> tuple[str, list[str]]:

@@ -20,7 +20,7 @@ _BLOCK_MS: Final = 1000
 
 class Roster:
     """`changed` is told the ids of endpoints that came, went or are not what they were; `touched` of one that somebody
-    did something to. Both come after `endpoints` is up to date."""
+    did something to; both after `endpoints` is up to date. `called`: another process has joined, left or let go."""
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class Roster:
         *,
         changed: Callable[[list[str]], Awaitable[None]],
         touched: Callable[[str], Awaitable[None]],
+        called: Callable[[], None],
     ) -> None:
         self.endpoints: dict[str, Endpoint] = {}
         self._log = parts.log
@@ -38,6 +39,7 @@ class Roster:
         self._now = parts.clock.now
         self._changed = changed
         self._touched = touched
+        self._called = called
         self._stale = False
 
     def __len__(self) -> int:
@@ -68,7 +70,10 @@ class Roster:
                 while self._now() < until and not self._stale:
                     position, ids = await self._waiting.changes(position, _BLOCK_MS)
                     for endpoint_id in dict.fromkeys(ids):
-                        await self._load(endpoint_id)
+                        if endpoint_id:
+                            await self._load(endpoint_id)
+                        else:
+                            self._called()
             except UNAVAILABLE as error:
                 log.debug("bridge.waits error=%r", error)
                 await asyncio.sleep(0.5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from gateway.backend.connection import UNAVAILABLE
@@ -29,6 +30,8 @@ from gateway.stream.log import NotReady, NotServed
 
 log = logging.getLogger("gateway.bridge")
 
+_GATHER = 0.05
+
 
 class Worker:
     """`name` tells this process from others."""
@@ -45,7 +48,8 @@ class Worker:
         self._epochs: dict[int, int] = {}
         self._busy: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._roster = Roster(parts, changed=self._changed, touched=self._touched)
+        self._called = asyncio.Event()
+        self._roster = Roster(parts, changed=self._changed, touched=self._touched, called=self._called.set)
         self._committer = Committer(parts.ledger, parts.metrics, self._fenced, parts.failpoint)
         self._leases = self._make_leases(parts, name)
         self._tools = self._make_tools(parts, product)
@@ -61,6 +65,7 @@ class Worker:
             taken=self._taken,
             give_back=self._give_back,
             lost=self._lost,
+            tell=lambda: parts.registry.announce(""),
         )
 
     def _make_tools(self, parts: Parts, product: str) -> Tools:
@@ -96,15 +101,14 @@ class Worker:
             for task in pending:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=0.5)
-        await asyncio.gather(*(pump.stop(self._pace.patience) for pump in self.pumps.values()))
-        await self._committer.flushed(2.0)
-        await self._committer.stop()
-        for feed in self._feeds.values():
-            feed.close()
         try:
             await self._leases.release_all()
         except UNAVAILABLE as error:
             log.warning("lease.not_released error=%r", error)
+        await asyncio.gather(*(self._end(pump) for pump in list(self.pumps.values())))
+        await self._committer.stop()
+        for feed in self._feeds.values():
+            feed.close()
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
@@ -160,7 +164,10 @@ class Worker:
             survey(self._metrics, list(self.pumps.values()), self._leases.held, self._clock.now())
             for pump in list(self.pumps.values()):
                 pump.kick()  # it may have paused while the lease was in doubt
-            await asyncio.sleep(self._pace.lease / 4)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._called.wait(), self._pace.lease / 4)
+                await asyncio.sleep(_GATHER)  # who leaves lets go of many
+            self._called.clear()
 
     async def _taken(self, shard: int) -> None:
         self._epochs[shard] = await self._ledger.next_epoch()
@@ -239,7 +246,7 @@ class Worker:
 
     async def _end(self, pump: Pump) -> None:
         await pump.stop(self._pace.patience)
-        await self._committer.flushed(2.0)
+        await self._committer.written(pump, 2.0)
         if self.pumps.get(pump.endpoint.id) is pump:
             self._drop(pump.endpoint.id)
 
