@@ -7,7 +7,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match, Route
 
 from gateway import __version__
 from gateway.access.cors import Cors
@@ -191,37 +191,52 @@ def _narrowed(endpoint: Endpoint, gate: Gate) -> Endpoint | None:
     return replace(endpoint, narrowed=maker.restrict(endpoint.filter))
 
 
+_ERRORS = (Problem, Refused, OverLimit, Unauthenticated)
+
+
 def create_app(settings: Settings) -> Starlette:
     """The application; ``app.state.gateway`` is its `Gateway`."""
     gateway = Gateway(settings)
+    limits = PublishLimits(
+        settings.max_body_bytes, settings.max_event_bytes, settings.publish_timeout, settings.request_timeout
+    )
+    subscribe = event_routes(gateway.hub, gateway.gate)
+    routes = [
+        *subscribe,
+        *publish_routes(gateway.log, gateway.gate, limits, gateway.telemetry.events_published.inc, gateway.open_urls),
+        *ticket_routes(gateway.gate),
+        *webhook_routes(gateway.webhooks, gateway.gate),
+        *_operations(gateway),
+        *dashboard_routes(stream=settings.streams[0], redis_url=gateway._url),
+    ]
+    middleware = [
+        Middleware(Cors, origins=gateway.gate.policy.origins),
+        Middleware(Express, route=subscribe[0], errors={kind: _handler(kind) for kind in _ERRORS}),
+    ]
+    return _make(gateway, routes, middleware)
 
+
+def create_bridge_app(settings: Settings) -> Starlette:
+    """The bridge alone, with what operators and their machines ask of it."""
+    gateway = Gateway(settings)
+    return _make(gateway, _operations(gateway), [])
+
+
+def _operations(gateway: Gateway) -> list[Route]:
+    public = gateway.settings.public_metrics
+    return operation_routes(gateway.log, gateway.hub, gateway.telemetry, gateway.gate, public_metrics=public)
+
+
+def _make(gateway: Gateway, routes: Sequence[BaseRoute], middleware: list[Middleware]) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with gateway.running():
             yield
 
-    limits = PublishLimits(
-        settings.max_body_bytes, settings.max_event_bytes, settings.publish_timeout, settings.request_timeout
-    )
-    errors = {Problem: _problem, Refused: _not_allowed, OverLimit: _not_allowed, Unauthenticated: _not_allowed}
-    subscribe = event_routes(gateway.hub, gateway.gate)
+    errors = {kind: _handler(kind) for kind in _ERRORS}
     app = Starlette(
-        routes=[
-            *subscribe,
-            *publish_routes(
-                gateway.log, gateway.gate, limits, gateway.telemetry.events_published.inc, gateway.open_urls
-            ),
-            *ticket_routes(gateway.gate),
-            *webhook_routes(gateway.webhooks, gateway.gate),
-            *operation_routes(
-                gateway.log, gateway.hub, gateway.telemetry, gateway.gate, public_metrics=settings.public_metrics
-            ),
-            *dashboard_routes(stream=settings.streams[0], redis_url=gateway._url),
-        ],
-        middleware=[
-            Middleware(Cors, origins=gateway.gate.policy.origins),
-            Middleware(Express, route=subscribe[0], errors=errors),
-        ],
+        routes=routes,
+        middleware=middleware,
         exception_handlers={**errors, HTTPException: _http_exception, Exception: _defect},
         lifespan=lifespan,
     )
@@ -229,6 +244,10 @@ def create_app(settings: Settings) -> Starlette:
     app.router.redirect_slashes = False
     app.state.gateway = gateway
     return app
+
+
+def _handler(kind: type[Exception]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    return _problem if kind is Problem else _not_allowed
 
 
 def _answer(problem: Problem) -> Response:

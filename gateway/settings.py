@@ -126,6 +126,12 @@ class Settings(BaseSettings):
         description="stream keys that are served, comma list, globs allowed; the first is the default",
     )
     bridge: bool = Field(True, description="forward events to webhook endpoints in this process too")
+    bridge_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port on which `gateway bridge` answers /healthz, /readyz and /metrics; without it: none",
+    )
     workers: int = Field(1, ge=1, le=256, description="processes, each with a listening socket of its own")
     http2: bool = Field(False, description="speak HTTP/2 over TLS too; needs the extra http2 and TLS files")
     ssl_certfile: Path | None = Field(None, description="TLS certificate chain, PEM")

@@ -147,6 +147,7 @@ def serve(
     on_started: Callable[[str], None] | None = None,
     sock: socket.socket | None = None,
     orphaned: Connection | None = None,
+    make_app: Callable[[Settings], Starlette] = create_app,
 ) -> int:
     """Run until a signal; the exit code. `on_started` gets the base URL.
 
@@ -155,7 +156,7 @@ def serve(
     """
     sock = sock or bind(settings.host, settings.port)
     url = base_url(sock, tls=settings.ssl_certfile is not None)
-    app = create_app(settings)
+    app = make_app(settings)
     gateway: Gateway = app.state.gateway
 
     def started(server: Server) -> None:
