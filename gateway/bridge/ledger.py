@@ -16,7 +16,7 @@ from redis.exceptions import LockError, NoScriptError
 
 from gateway.backend.connection import Redis
 from gateway.bridge.delivery import Delivery
-from gateway.bridge.job import read_jobs
+from gateway.bridge.job import CANCELLED, read_jobs
 from gateway.bridge.scripts import CLAIM, COMMIT, ENTER
 from gateway.events.position import EventId, format_id, parse_id
 
@@ -245,6 +245,11 @@ class Ledger:
     async def put_replay(self, endpoint_id: str, job_id: str, body: bytes) -> None:
         """Store a replay job."""
         await self._client.hset(endpoint_keys(endpoint_id)[5], job_id, body)
+
+    async def drop_replays(self, endpoint_id: str, job_ids: Sequence[str]) -> None:
+        """Forget replay jobs."""
+        fields = [name for job_id in job_ids for name in (job_id, job_id + CANCELLED)]
+        await self._client.hdel(endpoint_keys(endpoint_id)[5], *fields)
 
     async def announce(self, fields: dict[str, str]) -> None:
         """Add an event to ``gateway:ops``."""

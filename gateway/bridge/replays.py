@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from gateway.bridge.blame import only, unprocessable
 from gateway.bridge.bridge import Bridge
@@ -14,6 +14,11 @@ from gateway.bridge.since import read_position
 from gateway.errors import Problem
 from gateway.events.event import format_time
 from gateway.events.position import EventId, format_id
+
+KEPT: Final = 20
+"""Replays of an endpoint that have ended and can still be looked at."""
+_HEARD_OF: Final = 3_600_000
+"""Milliseconds after which every bridge knows of a cancellation."""
 
 
 class Replays:
@@ -34,7 +39,17 @@ class Replays:
         job = Job("rpl_" + secrets.token_hex(8), start, min(until, info.last_id), "running", now)
         await self._bridge.ledger.put_replay(endpoint.id, job.id, job.dump())
         await self._bridge.registry.announce(endpoint.id)
+        await self._forget_old(endpoint, now)
         return _job(job)
+
+    async def _forget_old(self, endpoint: Endpoint, now: int) -> None:
+        """Keep the newest that have ended; those that run are kept anyway."""
+        jobs = read_jobs(await self._bridge.ledger.replays(endpoint.id))
+        ended = sorted((job for job in jobs if job.status != "running"), key=lambda job: -job.created)
+        # The owner of the endpoint may not have heard of a cancellation yet: without it the job would come back.
+        old = [job.id for job in ended[KEPT:] if job.status == "done" or job.created < now - _HEARD_OF]
+        if old:
+            await self._bridge.ledger.drop_replays(endpoint.id, old)
 
     async def every(self, endpoint: Endpoint) -> list[dict[str, Any]]:
         """All replays, newest first."""

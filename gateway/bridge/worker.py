@@ -44,6 +44,7 @@ class Worker:
         self._metrics = parts.metrics
         self._clock = parts.clock
         self._pace = pace
+        self._failpoint = parts.failpoint
         self._feeds: dict[str, Feed] = {}
         self._epochs: dict[int, int] = {}
         self._busy: dict[str, asyncio.Lock] = {}
@@ -155,6 +156,7 @@ class Worker:
 
     async def _keep_leases(self) -> None:
         while True:
+            self._failpoint("extending")
             try:
                 await self._leases.tick()
             except UNAVAILABLE as error:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import standardwebhooks
 
+from gateway.bridge.replays import KEPT
 from tests.bridge.receiver import Receiver, status
 from tests.support.inprocess import Here, serve_here
 from tests.support.wait import wait_until
@@ -163,6 +164,40 @@ async def test_replay_delivers_again_with_the_same_ids(http: httpx.AsyncClient, 
     assert sorted(receiver.ids[5:]) == ids[2:4]
     sent = {received.event_id: received.webhook_id for received in receiver.requests[:5]}
     assert all(sent[received.event_id] == received.webhook_id for received in receiver.requests[5:])
+
+
+async def test_the_newest_replays_are_kept(http: httpx.AsyncClient, receiver: Receiver) -> None:
+    made = await create(http, receiver.url)
+    path = f"/api/webhooks/{made['id']}/replay"
+
+    async def replays() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await http.get(path)).json()["replays"]
+        return found
+
+    async def all_done() -> bool:
+        return all(job["status"] == "done" for job in await replays())
+
+    ids = []
+    for _ in range(KEPT + 5):
+        ids.append((await http.post(path, json={"since": "earliest"})).json()["id"])
+        await wait_until(all_done, "it is over")
+    # The last one was running when the old ones were looked for.
+    assert sorted(job["id"] for job in await replays()) == sorted(ids[-KEPT - 1 :])
+
+
+async def test_a_cancelled_replay_does_not_come_back(here: Here, http: httpx.AsyncClient, receiver: Receiver) -> None:
+    made = await create(http, receiver.url, rate_limit=1)
+    path = f"/api/webhooks/{made['id']}/replay"
+    for _ in range(5):
+        await publish(http)
+    running = (await http.post(path, json={"since": "earliest"})).json()["id"]
+    assert (await http.delete(f"{path}/{running}")).json()["status"] == "cancelled"
+    for _ in range(KEPT + 1):
+        job = (await http.post(path, json={"since": "latest"})).json()["id"]
+        await http.delete(f"{path}/{job}")
+    found = {job["id"]: job["status"] for job in (await http.get(path)).json()["replays"]}
+    assert found[running] == "cancelled"
+    assert set(found.values()) <= {"cancelled", "done"}
 
 
 async def test_change(http: httpx.AsyncClient, receiver: Receiver) -> None:

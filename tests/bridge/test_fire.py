@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import json
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -13,10 +14,11 @@ import pytest
 
 from gateway.backend.connection import UNAVAILABLE
 from gateway.events.position import parse_id
+from loadtest import fire
 from tests.bridge.child import READY
 from tests.bridge.receiver import Receiver, status
 from tests.bridge.rig import Rig
-from tests.support.child import Child
+from tests.support.child import ROOT, Child
 from tests.support.redisserver import RedisServer
 from tests.support.wait import wait_until
 
@@ -63,15 +65,22 @@ def bridges(server: RedisServer, tmp_path: Path) -> Iterator[Bridges]:
     it.stop()
 
 
-@pytest.mark.parametrize("place", ["posted", "committed"])
-async def test_killed_at_the_worst_moment(rig: Rig, bridges: Bridges, receiver: Receiver, place: str) -> None:
-    endpoint = await rig.endpoint(receiver.url, driven=False)
+# Between POST and commit; between commit and the renewal of the lease; after losing the lease, before noticing.
+@pytest.mark.parametrize(
+    "failpoint",
+    [("posted", "100"), ("committed", "2"), ("extending", "3"), ("posted", "100", "stall-die")],
+    ids=" ".join,
+)
+async def test_killed_at_the_worst_moment(
+    rig: Rig, bridges: Bridges, receiver: Receiver, failpoint: tuple[str, ...]
+) -> None:
+    # So slow that leases are renewed on the way.
+    endpoint = await rig.endpoint(receiver.url, driven=False, rate_limit=200)
     ids = await rig.publish(300)
-    # Each commit carries many deliveries, so there are few commits to die after.
-    doomed = await bridges.start(place, "100" if place == "posted" else "2")
+    doomed = await bridges.start(*failpoint)
     await wait_until(lambda: not doomed.running, "it has died")
     seen = Counter(receiver.ids)
-    assert seen
+    assert 0 < len(seen) < 300
     await bridges.start()
     await wait_until(lambda: set(receiver.ids) == set(ids), "nothing is lost", 60)
 
@@ -85,6 +94,37 @@ async def test_killed_at_the_worst_moment(rig: Rig, bridges: Bridges, receiver: 
     assert again <= sum(seen.values())
     assert max(counts.values()) == 2 or not again
     assert await rig.statuses(endpoint) == ["delivered"] * 300
+
+
+async def test_who_loses_the_lease_without_noticing_writes_nothing(
+    rig: Rig, bridges: Bridges, receiver: Receiver
+) -> None:
+    endpoint = await rig.endpoint(receiver.url, driven=False, rate_limit=200)
+    ids = await rig.publish(300)
+    stalled = await bridges.start("posted", "100", "stall")
+    await wait_until(lambda: len(receiver.requests) >= 100, "it stalls")
+    await bridges.start()
+    await wait_until(lambda: set(receiver.ids) == set(ids), "the other goes on where that one was")
+
+    async def settled() -> bool:
+        return await rig.bridge.ledger.position(endpoint.id) == parse_id(ids[-1])
+
+    await wait_until(settled, "all is committed")
+    before = len(receiver.requests)
+    await wait_until(
+        lambda: "endpoint.fenced" in stalled.output() or "lease.lost" in stalled.output(), "the first one is back"
+    )
+    (last,) = await rig.publish()
+    await wait_until(lambda: last in receiver.ids, "delivered")
+    assert len(receiver.requests) == before + 1
+    await wait_until(lambda: _at(rig, endpoint.id, last), "its position is where the second one has put it")
+    again = Counter(receiver.ids)
+    assert sum(count - 1 for count in again.values()) <= 16 + 100
+    assert max(again.values()) <= 2
+
+
+async def _at(rig: Rig, endpoint_id: str, event_id: str) -> bool:
+    return await rig.bridge.ledger.position(endpoint_id) == parse_id(event_id)
 
 
 async def test_loss_is_zero_under_fire(
@@ -168,3 +208,21 @@ async def test_shards_move_when_a_bridge_dies_and_are_shared_when_one_joins(
     first.kill()
     (last,) = await rig.publish()
     await wait_until(lambda: receiver.ids.count(last) == 8, "the other has taken over", 30)
+
+
+@pytest.mark.timeout(400)
+def test_the_account_under_fire(tmp_path: Path) -> None:
+    """Every fault in one run, with the commands that people run; the issue's size is ``python -m loadtest fire``."""
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-m", "loadtest", "fire", *fire.QUICK, "--quiet", "--json", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert out.exists(), done.stderr
+    row = json.loads(out.read_text())["rows"]["gateway"]
+    assert row["lost"] == row["unexplained"] == row["followed"] == 0
+    assert {name for name, count in row.items() if name.startswith("misbehaved: ") and not count} == set()
+    assert {name for name in row if name.startswith("blows: ")} == {
+        f"blows: {kind}"
+        for kind in ("SIGKILL", "Redis SIGKILL", "join and leave", "Redis and a bridge SIGKILL", "stopped")
+    }
+    assert row["duplicates"] < 0.1 * row["deliveries"]
+    assert done.returncode == 0, done.stderr

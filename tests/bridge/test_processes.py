@@ -1,4 +1,4 @@
-"""`gateway serve --no-bridge` and two of `gateway bridge`, as processes: they share the endpoints and hand them over."""
+"""`gateway serve --no-bridge` and two of `gateway bridge`, as processes: they share the endpoints, hand them over."""
 
 from __future__ import annotations
 
