@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -12,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backend.connection import UNAVAILABLE
 from gateway.events.position import parse_id
 from loadtest import fire
 from tests.bridge.child import READY
-from tests.bridge.receiver import Receiver, status
+from tests.bridge.receiver import Receiver
 from tests.bridge.rig import Rig
 from tests.support.child import ROOT, Child
 from tests.support.redisserver import RedisServer
@@ -125,89 +123,6 @@ async def test_who_loses_the_lease_without_noticing_writes_nothing(
 
 async def _at(rig: Rig, endpoint_id: str, event_id: str) -> bool:
     return await rig.bridge.ledger.position(endpoint_id) == parse_id(event_id)
-
-
-async def test_loss_is_zero_under_fire(
-    rig: Rig, server: RedisServer, bridges: Bridges, receiver: Receiver, tmp_path: Path
-) -> None:
-    crooked = await Receiver(answer=lambda received: status(500 if len(crooked.requests) % 3 else 204)).start()
-    endpoints = [await rig.endpoint(receiver.url, driven=False) for _ in range(4)]
-    endpoints += [await rig.endpoint(crooked.url, driven=False, retry=[0, *[0.2] * 60])]
-    wanted: list[str] = []
-
-    fire_over = asyncio.Event()
-
-    async def publish() -> None:
-        # As long as there is fire: what comes after the last event would not be under it.
-        while not fire_over.is_set():
-            with contextlib.suppress(*UNAVAILABLE):
-                wanted.extend(await rig.publish(10))
-            await asyncio.sleep(0.1)
-
-    publishing = asyncio.create_task(publish())
-    running = [await bridges.start(), await bridges.start()]
-    for round_ in range(3):
-        before = len(receiver.requests)
-        await wait_until(lambda before=before: len(receiver.requests) >= before + 100, "deliveries go on", 60)
-        running.pop(0).kill()
-        if round_ == 1:
-            server.kill()
-            server.start()
-        running.append(await bridges.start())
-    fire_over.set()
-    await publishing
-
-    def missing() -> int:
-        healthy, bent = Counter(receiver.ids), Counter(crooked.ids)
-        return sum(healthy[it] < 4 for it in wanted) + sum(not bent[it] for it in wanted)
-
-    await wait_until(lambda: not missing(), lambda: f"{missing()} are missing", 90)
-    counts = Counter(receiver.ids)
-    duplicates = sum(counts[it] - 4 for it in wanted)
-    # Five deaths, at most 16 in flight and one batch uncommitted an endpoint each time.
-    assert duplicates < 0.2 * 4 * len(wanted), duplicates
-    assert set(counts) >= set(wanted)
-
-    async def settled() -> bool:
-        positions = await rig.bridge.ledger.positions([it.id for it in endpoints])
-        retries = [(await rig.bridge.ledger.retries(it.id, 1))[1] for it in endpoints]
-        return min(positions) == parse_id(wanted[-1]) and not any(retries)
-
-    await wait_until(settled, "every position is at the end, and no retry is left", 60)
-    await crooked.stop()
-
-
-async def test_an_owner_that_was_overtaken_writes_nothing(redis_url: str, receiver: Receiver) -> None:
-    async with Rig(redis_url) as rig:
-        endpoint = await rig.endpoint(receiver.url)
-        await rig.publish(5)
-        await wait_until(lambda: len(receiver.requests) == 5, "delivered")
-        await wait_until(lambda: rig.worker.pumps[endpoint.id].idle, "written")
-        old = rig.worker.pumps[endpoint.id]
-        # Somebody else claims it behind the back of its owner, who still holds the lease.
-        assert await rig.bridge.ledger.claim(endpoint.id, await rig.bridge.ledger.next_epoch()) is not None
-        before = await rig.bridge.ledger.position(endpoint.id)
-        (event_id,) = await rig.publish()
-        await wait_until(lambda: rig.worker.pumps.get(endpoint.id) not in (None, old), "it notices and claims anew")
-        await wait_until(lambda: receiver.ids.count(event_id) == 2, "what could not be written is delivered again")
-        after = await rig.bridge.ledger.position(endpoint.id)
-        assert before is not None
-        assert after is not None
-        assert before <= after
-
-
-async def test_shards_move_when_a_bridge_dies_and_are_shared_when_one_joins(
-    rig: Rig, bridges: Bridges, receiver: Receiver
-) -> None:
-    for _ in range(8):
-        await rig.endpoint(receiver.url, driven=False)
-    first = await bridges.start()
-    await rig.publish()
-    await wait_until(lambda: len(receiver.requests) == 8, "all are driven", 30)
-    await bridges.start()
-    first.kill()
-    (last,) = await rig.publish()
-    await wait_until(lambda: receiver.ids.count(last) == 8, "the other has taken over", 30)
 
 
 @pytest.mark.timeout(400)
