@@ -1,15 +1,43 @@
-"""What the bridge counts. Label sets are closed: results, error classes, never an endpoint's id or URL."""
+"""What the bridge counts. Label sets are bounded: results, error classes, the few endpoints furthest behind."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway.bridge.attempt import Attempt
+from gateway.telemetry import METRICS_FOLDER
 
 _DURATION: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
 _LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300)
+
+
+MOST: Final = 20
+"""Endpoints that are shown one by one, at the same time."""
+
+
+class Worst:
+    """A gauge that shows only the highest values of many."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._shown: set[str] = set()
+
+    def set(self, values: Mapping[str, float]) -> None:
+        """Show the highest of `values`, by endpoint; those that were shown before no longer."""
+        chosen = sorted(values, key=lambda name: -values[name])[:MOST]
+        for name in self._shown.difference(chosen):
+            if METRICS_FOLDER in os.environ:
+                self._gauge.labels(name).set(0)  # what several processes share cannot be removed
+            else:
+                self._gauge.remove(name)
+        for name in chosen:
+            self._gauge.labels(name).set(values[name])
+        self._shown = set(chosen)
 
 
 class BridgeMetrics:
@@ -29,21 +57,33 @@ class BridgeMetrics:
             buckets=_LATENCY,
             registry=registry,
         )
-        self.shards = Gauge("gateway_webhook_shards_held", "Shards held by this process", registry=registry)
-        self.endpoints = Gauge(
-            "gateway_webhook_endpoints", "Endpoints driven by this process, by breaker", ["breaker"], registry=registry
-        )
-        self.retries = Gauge("gateway_webhook_retries", "Deliveries waiting for another attempt", registry=registry)
-        self.in_flight = Gauge("gateway_webhook_in_flight", "Attempts in flight", registry=registry)
-        self.oldest = Gauge(
+        total = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        worst = partial(Gauge, registry=registry, multiprocess_mode="livemax")
+        self.shards = total("gateway_webhook_shards_held", "Shards held by this process")
+        self.endpoints = total("gateway_webhook_endpoints", "Endpoints driven by this process, by breaker", ["breaker"])
+        self.retries = total("gateway_webhook_retries", "Deliveries waiting for another attempt")
+        self.in_flight = total("gateway_webhook_in_flight", "Attempts in flight")
+        self.oldest = worst(
             "gateway_webhook_oldest_undelivered_seconds",
-            "Age of the oldest event that an active endpoint has not got, over all endpoints",
-            registry=registry,
+            "Age of the oldest event that was not tried yet at an active endpoint, over all endpoints",
         )
-        self.lag = Gauge(
+        self.lag = worst(
             "gateway_webhook_position_lag_seconds",
             "How far the position furthest behind is from its stream's tail, in time",
-            registry=registry,
+        )
+        self.oldest_by_endpoint = Worst(
+            worst(
+                "gateway_webhook_endpoint_oldest_seconds",
+                f"Age of the oldest event not tried yet, of the {MOST} endpoints furthest behind",
+                ["endpoint"],
+            )
+        )
+        self.lag_by_endpoint = Worst(
+            worst(
+                "gateway_webhook_endpoint_lag_seconds",
+                f"From the position to the stream's tail, of the {MOST} endpoints furthest behind",
+                ["endpoint"],
+            )
         )
         self.commits = Counter("gateway_webhook_commits", "Commits to Redis, by result", ["result"], registry=registry)
         self._results = {name: self._attempts.labels(name) for name in ("2xx", "3xx", "4xx", "5xx", "other")}

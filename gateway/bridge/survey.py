@@ -17,11 +17,14 @@ def survey(metrics: BridgeMetrics, pumps: Sequence[Pump], shards: int, now: floa
     metrics.endpoints.labels("closed").set(len(pumps) - broken)
     metrics.retries.set(sum(pump.retries.count for pump in pumps))
     metrics.in_flight.set(sum(pump.in_flight for pump in pumps))
-    oldest = lag = 0.0
+    ages: dict[str, float] = {}
+    lags: dict[str, float] = {}
     for pump in pumps:
         position, tail = pump.main.low_water(), pump.feed.position
         if position < tail:
-            oldest = max(oldest, now - milliseconds(position) / 1000)
-            lag = max(lag, (milliseconds(tail) - milliseconds(position)) / 1000)
-    metrics.oldest.set(oldest)
-    metrics.lag.set(lag)
+            ages[pump.endpoint.id] = max(0.0, now - milliseconds(position) / 1000)
+            lags[pump.endpoint.id] = (milliseconds(tail) - milliseconds(position)) / 1000
+    metrics.oldest.set(max(ages.values(), default=0.0))
+    metrics.lag.set(max(lags.values(), default=0.0))
+    metrics.oldest_by_endpoint.set(ages)
+    metrics.lag_by_endpoint.set(lags)
