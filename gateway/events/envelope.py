@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import quote as percent_encode
 
-from gateway.events.event import Event
+from gateway.events.event import Event, format_time
 from gateway.events.jsontext import NotJSON, kind, members, quote
 from gateway.events.position import format_id
 
 Encoder = Callable[[Event], bytes]
+_SEQUENCE = (1 << 64) - 1
 
 # uuid5 needs a namespace of ours; this one is uuid5(NAMESPACE_DNS, "events.sse-gateway").
 _NAMESPACE = uuid.UUID("0c4a2c0e-2f5e-5c0a-9b57-5d2a3d9f2c11")
@@ -24,14 +26,17 @@ _NAMESPACE = uuid.UUID("0c4a2c0e-2f5e-5c0a-9b57-5d2a3d9f2c11")
 
 def native(event: Event) -> bytes:
     """``{"id","stream","channel","type","time","tenant"?,"data"}``, keys in this order, one line."""
-    id_, stream, type_, channel, tenant, _, data = event[:7]
-    tenant_part = "" if tenant is None else f'"tenant":"{tenant}",'
+    id_, stream, type_, channel, tenant, stamp, data, _, _ = event
+    tenant_part = b"" if tenant is None else b'"tenant":"%b",' % tenant.encode()
+    time = (stamp or format_time(id_ >> 64)).encode()
+    names = _names(stream, channel, type_)
+    return b'{"id":"%d-%d%b%b",%b"data":%b}' % (id_ >> 64, id_ & _SEQUENCE, names, time, tenant_part, data)
+
+
+@lru_cache(maxsize=4096)
+def _names(stream: str, channel: str, type_: str) -> bytes:
     # Every text here passed gateway.events.rules: none can hold a character that JSON would have to escape.
-    head = (
-        f'{{"id":"{format_id(id_)}","stream":"{stream}","channel":"{channel}",'
-        f'"type":"{type_}","time":"{event.time}",{tenant_part}"data":'
-    )
-    return b"%b%b}" % (head.encode(), data)
+    return f'","stream":"{stream}","channel":"{channel}","type":"{type_}","time":"'.encode()
 
 
 def raw(event: Event) -> bytes:

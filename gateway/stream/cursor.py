@@ -32,6 +32,7 @@ class Cursor:
         self._epoch = epoch
         self._pages = pages
         self._pace = Pace()
+        self._replay = False
 
     def fork_at_tail(self) -> Cursor:
         """Another cursor of the stream, at the tail of its window."""
@@ -100,14 +101,19 @@ class Cursor:
         items = self.read_window(limit, upto, size)
         if items is not None:
             return items
-        tail = self.reader.window.tail
-        part = await self._pages.page(self.stream, self.position, self._epoch, min(limit, self._pace.count))
-        if part.fresh and part.page.info.last_id < tail:
-            # The end went back: a new life of the stream that the reader does not know of yet.
+        window, count = self.reader.window, self._pace.count
+        # A page of history is one read of what was asked for; a replay goes on, in larger steps and with reading ahead.
+        replay, self._replay = self._replay, True
+        part = await self._pages.page(
+            window, self.stream, self.position, self._epoch, limit, count if replay else min(limit, count)
+        )
+        if part.reborn:
             await self.reader.refresh()
             return self.read_window(1) or []
+        if replay:
+            self._pages.read_ahead(window, self.stream, part.page, count)
         entries = part.entries
-        self._pace.saw(entries)
+        self._pace.saw(len(part.page.entries), part.page.payload)
         gap = verdict(self.stream, self.position, part.page.info)
         if gap is not None:
             return await self._fall(gap, entries)

@@ -90,6 +90,7 @@ class Log:
 
     async def stop(self) -> None:
         """Stop all readers."""
+        await self._pages.stop()
         await asyncio.gather(*(reader.stop() for reader in self._readers.values()))
         self._readers.clear()
 

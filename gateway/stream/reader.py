@@ -18,7 +18,7 @@ from gateway.backend.connection import UNAVAILABLE
 from gateway.events.event import Entry
 from gateway.events.position import MAX, ZERO, EventId, before, format_id
 from gateway.stream.gap import Gap, StreamInfo
-from gateway.stream.pace import Pace
+from gateway.stream.pace import Pace, payload_bytes
 from gateway.stream.window import Item, Window
 
 log = logging.getLogger("gateway.reader")
@@ -119,7 +119,7 @@ class Reader:
                 if not self.connected:
                     self._regained(failures)
                 failures = 0
-                self._pace.saw(entries)
+                self._pace.saw(len(entries), payload_bytes(entries))
                 self._advance(entries, info)
                 if not entries and info.last_id > self.window.tail:
                     await self._pass_over_deleted()
@@ -158,7 +158,7 @@ class Reader:
         page, info = await self._source.page_back(self.stream, MAX, self._pace.count)
         tail, ordinal = info.last_id, info.entries_added
         while page:
-            self._pace.saw(page)
+            self._pace.saw(len(page), payload_bytes(page))
             pages.append(page[::-1])
             loaded += len(page)
             if window.would_overflow(loaded, self._pace.bytes_seen) or page[-1].id <= ZERO:

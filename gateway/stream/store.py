@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.backend.connection import Redis, ResponseError
 from gateway.backend.exchange import Command, Line, exchange
-from gateway.events.event import Entry, read_entry
+from gateway.events.event import Entry, read_entries
 from gateway.events.filter import GlobSet
 from gateway.events.position import MAX, ZERO, EventId, format_id, read_id
 from gateway.stream.gap import MISSING, StreamInfo
@@ -73,8 +73,7 @@ def _info(reply: Any) -> StreamInfo:
 def _entries(stream: str, reply: Any) -> list[Entry]:
     if isinstance(reply, ResponseError):
         raise reply
-    # An entry deleted between two steps of the server can come as a nil body (seen with XREADGROUP and XAUTOCLAIM).
-    return [read_entry(stream, raw_id, fields) for raw_id, fields in reply if fields is not None]
+    return read_entries(stream, reply)
 
 
 class Store:
