@@ -106,12 +106,9 @@ class Connection(asyncio.Protocol):
             self._reusable = False
             self._over = True
         except HttpParserError as error:
-            self._reusable = False
-            if exchange.attempt.status is None:
-                self.drop()
-                exchange.fail("protocol", f"{type(error).__name__}: {error}")
-                return
-            self._over = True
+            self.drop()
+            exchange.fail("protocol", f"{type(error).__name__}: {error}")
+            return
         if self._over:
             self._finish(exchange)
         elif exchange.attempt.status is None and self._heard > _HEAD_BYTES:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import chain, zip_longest
 from typing import Final
 
@@ -120,6 +121,7 @@ def _interleaved(addresses: Sequence[Address]) -> list[Address]:
     return [it for it in chain.from_iterable(zip_longest(first, others)) if it is not None]
 
 
+@cache
 def _public() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])

@@ -38,7 +38,7 @@ class Exchange:
         self.dialing: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self._done: Callable[[Attempt], None] | None = done
-        self._renew: Callable[[Exchange], None] | None = renew
+        self._renew = renew
         self._under_way = under_way
         under_way.add(self)
 
@@ -60,13 +60,12 @@ class Exchange:
     def lost(self, detail: str, *, stale: bool) -> None:
         """The connection ended. `stale`: it had been used before, and not a byte of this answer came.
 
-        Then the receiver has most likely closed it while it lay idle, so the request goes out once more on a new one.
+        Then the receiver has most likely closed it while it lay idle, so the request goes out once more, on a new one.
         It may be that it was taken after all: the delivery is at least once, and the id is the same.
         """
-        renew, self._renew = self._renew, None
         self.connection = None
-        if stale and renew is not None:
-            renew(self)
+        if stale:
+            self._renew(self)
         else:
             self.fail("disconnected", detail)
 
@@ -86,7 +85,6 @@ class Exchange:
 
     def _release(self) -> Callable[[Attempt], None] | None:
         done, self._done = self._done, None
-        self._renew = None
         self._under_way.discard(self)
         if self.timer is not None:
             self.timer.cancel()
