@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import cast
 
 _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+_REFUSAL = b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"
 
 
 class Receiver:
@@ -17,6 +19,12 @@ class Receiver:
         self.hangs = hangs
         self.seen: dict[bytes, tuple[int, float]] = {}
         self.requests = 0
+        self.refuses: Callable[[], bool] = lambda: False
+        """Asked at each request: whether it is answered with 500 and not noted."""
+        self.refused = 0
+        self.busy = 0
+        """Requests without an answer now."""
+        self.most_busy = 0
         self._server: asyncio.Server | None = None
         self._transports: set[asyncio.BaseTransport] = set()
 
@@ -68,6 +76,12 @@ class _Connection(asyncio.Protocol):
             if len(self._buffer) < end + 4 + size:
                 return
             self._buffer = self._buffer[end + 4 + size :]
+            self._receiver.busy += 1
+            self._receiver.most_busy = max(self._receiver.most_busy, self._receiver.busy)
+            if self._receiver.refuses():
+                self._receiver.refused += 1
+                self._answer(_REFUSAL)
+                continue
             self._receiver.note(_header(head, b"\r\nwebhook-id:"))
             if self._receiver.hangs:
                 continue
@@ -76,9 +90,10 @@ class _Connection(asyncio.Protocol):
             else:
                 self._answer()
 
-    def _answer(self) -> None:
+    def _answer(self, answer: bytes = _ANSWER) -> None:
+        self._receiver.busy -= 1
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(_ANSWER)
+            self._transport.write(answer)
 
 
 def _header(head: bytes, name: bytes) -> bytes:
