@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.access.address import Addresses, networks
+from gateway.access.attempts import Attempts
 from gateway.access.cors import Origins
-from gateway.access.gate import Gate, Policy
+from gateway.access.gate import Gate
 from gateway.access.jwks import KeySet, fetch
 from gateway.access.jwt import JwtVerifier
 from gateway.access.keys import KeyRing, KeyStore
 from gateway.access.limits import Limits, Rates
+from gateway.access.policy import Policy
 from gateway.access.sessions import Sessions
 from gateway.access.tickets import Tickets
 from gateway.access.verifykey import GOOD_SECRET, VerifyKey, pem_key, secret_key
@@ -43,7 +45,9 @@ class Guard:
         """Learn the keys, and keep up with them."""
         await self.gate.ring.refresh()
         if self._key_set is not None:
-            self._key_set.touch()
+            self._key_set.listeners.append(self.gate.reconsider)
+            # A restart under load brings everybody back at once; without keys few could wait, and others were refused.
+            await self._key_set.ask()
         self._chores = [asyncio.create_task(self.gate.ring.run()), asyncio.create_task(self.gate.run())]
 
     async def stop(self) -> None:
@@ -94,7 +98,9 @@ def make_guard(settings: Settings, client: Redis, refused: Callable[[str], None]
     ring = KeyRing(KeyStore(client, time.time, os.urandom), time.monotonic, time.time)
     sessions = Sessions(_limits(settings), time.time)
     rates = Rates(time.monotonic)
-    gate = Gate(policy, ring, verifier, Tickets(client, os.urandom), sessions, rates, refused, time.time)
+    attempts = Attempts(settings.max_attempts_per_ip, time.monotonic)
+    tickets = Tickets(client, os.urandom)
+    gate = Gate(policy, ring, verifier, tickets, sessions, rates, attempts, refused, time.time)
     return Guard(gate, key_set)
 
 

@@ -199,6 +199,9 @@ class Settings(BaseSettings):
     max_connections_per_principal: int = Field(
         10_000, ge=0, description="open streams of one key or token subject in a process; 0 = no limit"
     )
+    max_attempts_per_ip: int = Field(
+        20, ge=0, description="unknown keys and tickets that one address may try in a second; 0 = no limit"
+    )
     max_filters_per_principal: int = Field(
         10_000, ge=0, description="different filters among those streams; 0 = no limit"
     )

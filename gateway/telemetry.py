@@ -60,6 +60,7 @@ class Telemetry:
             multiprocess_mode="livemin",
         )
         self.events_trimmed = counter("gateway_events_trimmed", "Events dropped by retention")
+        self._refused: dict[str, Counter] = {}
         self.requests_refused = counter(
             "gateway_requests_refused", "Requests without the right or over a limit, by reason", ["reason"]
         )
@@ -104,7 +105,10 @@ class Telemetry:
 
     def refused(self, reason: str) -> None:
         """A request was turned away: no credential, no right, or a limit."""
-        self.requests_refused.labels(reason).inc()
+        counter = self._refused.get(reason)
+        if counter is None:  # looking a label up takes longer than all else about a refusal
+            counter = self._refused[reason] = self.requests_refused.labels(reason)
+        counter.inc()
 
     def lagged(self, seconds: float) -> None:
         """So long after the batch was read, it was handed to a connection."""

@@ -15,7 +15,7 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 _METHODS: Final = b"GET, HEAD, POST, PATCH, DELETE"
 _HEADERS: Final = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Cache-Control"
-_EXPOSED: Final = b"Gateway-Position, Retry-After, WWW-Authenticate"
+_EXPOSED: Final = (b"access-control-expose-headers", b"Gateway-Position, Retry-After, WWW-Authenticate")
 _MAX_AGE: Final = b"600"
 
 
@@ -36,6 +36,16 @@ class Origins:
         """Whether it was named, so that its pages may act with the user's cookie."""
         return origin.lower() in self._named
 
+    def marks(self, origin: str | None) -> list[tuple[bytes, bytes]]:
+        """The headers that tell the browser of a page of `origin` whether it may read the answer."""
+        marks = [(b"vary", b"Origin")] if self else []
+        if origin is None or origin not in self:
+            return marks
+        if not self.trusts(origin):
+            return [*marks, (b"access-control-allow-origin", b"*"), _EXPOSED]
+        allowed = (b"access-control-allow-origin", origin.encode("latin-1"))
+        return [*marks, allowed, (b"access-control-allow-credentials", b"true"), _EXPOSED]
+
 
 class Cors:
     """Around `app`: answers preflights, and tells browsers which origins may read."""
@@ -51,38 +61,27 @@ class Cors:
             return
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
-        preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
-        allowed = self._allowed(origin)
-        if origin is not None and preflight:
-            await _preflight(send, allowed)
+        marks = self._origins.marks(None if origin is None else origin.decode("latin-1"))
+        if origin is not None and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+            await _preflight(send, marks)
             return
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *allowed, (b"vary", b"Origin")]
-                if allowed:
-                    message["headers"].append((b"access-control-expose-headers", _EXPOSED))
+                message["headers"] = [*message.get("headers", ()), *marks]
             await send(message)
 
         await self._app(scope, receive, send_marked)
 
-    def _allowed(self, origin: bytes | None) -> list[tuple[bytes, bytes]]:
-        if origin is None:
-            return []
-        text = origin.decode("latin-1")
-        if self._origins.trusts(text):
-            return [(b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true")]
-        return [(b"access-control-allow-origin", b"*")] if self._origins.any else []
 
-
-async def _preflight(send: Send, allowed: list[tuple[bytes, bytes]]) -> None:
-    headers = [(b"vary", b"Origin"), (b"content-length", b"0"), *allowed]
+async def _preflight(send: Send, marks: list[tuple[bytes, bytes]]) -> None:
+    headers = [*marks, (b"content-length", b"0")]
+    allowed = len(marks) > 1  # a refusal varies with the origin too; browsers need no more
     if allowed:
         headers += [
             (b"access-control-allow-methods", _METHODS),
             (b"access-control-allow-headers", _HEADERS),
             (b"access-control-max-age", _MAX_AGE),
         ]
-    # A refusal has no marks at all; browsers need no more.
     await send({"type": "http.response.start", "status": 204 if allowed else 403, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

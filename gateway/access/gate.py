@@ -6,24 +6,22 @@ What lies behind it never sees a credential.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 from starlette.requests import Request
 
-from gateway.access.address import Addresses
-from gateway.access.carrier import COOKIE, Credential, Unusable, find_credential, is_same_origin
-from gateway.access.cors import Origins
+from gateway.access.attempts import Attempts
+from gateway.access.carrier import Credential, Unusable, find_credential
+from gateway.access.head import Head, head_of
 from gateway.access.jwt import BadToken, JwtVerifier
-from gateway.access.keys import LENGTH, PREFIX, KeyRing
+from gateway.access.keys import PREFIX, KeyRing
 from gateway.access.limits import OverLimit, Rates
+from gateway.access.policy import Policy
 from gateway.access.principal import ANONYMOUS, Principal, Refused, Scope, from_grant
 from gateway.access.sessions import Session, Sessions
-from gateway.access.tickets import LIFETIME, Tickets
+from gateway.access.tickets import LIFETIME, Tickets, is_ticket
 from gateway.backend.connection import UNAVAILABLE
 from gateway.errors import Problem, unavailable
 from gateway.events.filter import Filter
@@ -31,28 +29,14 @@ from gateway.events.filter import Filter
 log = logging.getLogger("gateway.access")
 
 _TICK: Final = 0.25
-_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-_PRIVATE_NAMES: Final = ("localhost", "internal", "test")
-"""Top-level names that public DNS never answers for: RFC 6761, and ICANN's resolution on ``.internal``."""
+_BAD_KEY: Final = "the key is not known, or has ended"
+_BAD_TICKET: Final = "the ticket is not known, was used, or is too old"
+_GUARDED: Final = "/api/"
+"""Everything below needs a credential while the gateway is closed."""
 
 
 class Unauthenticated(Exception):
     """Without a credential, or with a bad one. The message is for the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How requests are looked at.
-
-    `may_be_open`: without any key or token setting everybody may do everything (loopback, or ``--insecure``).
-    `check_host`: while open, answer no host name that public DNS could point at this machine.
-    """
-
-    may_be_open: bool
-    check_host: bool
-    origins: Origins
-    addresses: Addresses
-    count_addresses: bool = False
 
 
 class Gate:
@@ -66,6 +50,7 @@ class Gate:
         tickets: Tickets,
         sessions: Sessions,
         rates: Rates,
+        attempts: Attempts,
         refused: Callable[[str], None],
         now: Callable[[], float],
     ) -> None:
@@ -75,9 +60,10 @@ class Gate:
         self._jwt = jwt
         self._tickets = tickets
         self._rates = rates
+        self.attempts = attempts
         self._refused = refused
         self._now = now
-        ring.listeners.append(self._reconsider)
+        ring.listeners.append(self.reconsider)
 
     def __repr__(self) -> str:
         return f"<Gate {'open' if self.open else 'closed'} {self.ring!r} {self._jwt!r} {self.sessions!r}>"
@@ -88,9 +74,14 @@ class Gate:
         return self.policy.may_be_open and self._jwt is None and not self.ring.ever_any
 
     async def run(self) -> None:
-        """End what has expired, for ever. Changes of keys come by `KeyRing.run`."""
+        """End what has expired, and have the key set read anew when it is old, for ever.
+
+        Changes of keys come by `KeyRing.run`.
+        """
         while True:
             self.sessions.expire()
+            if self._jwt is not None:
+                self._jwt.touch()
             await asyncio.sleep(_TICK)
 
     async def require(self, request: Request, scope: Scope) -> Principal:
@@ -108,23 +99,32 @@ class Gate:
         return True
 
     async def identify(self, request: Request) -> Principal:
-        """Who sends `request`. Raises `Unauthenticated`, `Refused`, `Problem`."""
-        if self.open and any(name == b"authorization" for name, _ in request.scope["headers"]):
+        """Who sends `request`. Raises `Unauthenticated`, `Refused`, `OverLimit`, `Problem`."""
+        head = head_of(request.scope)
+        if self.open and head.get(b"authorization") is not None:
             # Whoever has a key knows of one that we may not have heard of yet.
             await self.ring.refresh()
         if self.open:
-            self._check_page(request)
+            self.policy.check_page(head)
             return ANONYMOUS
-        in_url = request.scope["method"] in ("GET", "HEAD") and request.scope["path"] == "/api/events"
+        found = self._decide(head)
+        return found if isinstance(found, Principal) else await self._look_up(found, head)
+
+    def turn_away(self, head: Head) -> Problem | None:
+        """The answer to a request that its head alone condemns; None for all that `identify` must look at, or lets in.
+
+        For whoever wants to be rid of bad requests before they cost anything: it never waits.
+        """
+        if self.open or not head.path.startswith(_GUARDED) or head.method == "OPTIONS":
+            return None
         try:
-            credential = find_credential(request.scope["headers"], request.scope["query_string"], in_url=in_url)
-        except Unusable as error:
-            raise Unauthenticated(str(error)) from None
-        if credential is None:
-            raise Unauthenticated("a key or token is needed: Authorization: Bearer")
-        if credential.kind == "cookie":
-            self._check_cookie_origin(request)
-        return await self._authenticate(credential)
+            self._decide(head)
+        except (Unauthenticated, Refused, OverLimit) as error:
+            problem = self.problem(error)
+            for name, value in self.policy.origins.marks(head.get(b"origin")):
+                problem.headers[name.decode()] = value.decode("latin-1")
+            return problem
+        return None
 
     def admit(self, caller: Principal, request: Request, wish: Filter, streams: tuple[str, ...]) -> Session:
         """Open a session for a subscription; close it when that is over. Raises `Refused`, `OverLimit`."""
@@ -132,7 +132,8 @@ class Gate:
         current = self.holder(caller)
         if current is None:
             raise Unauthenticated("the key or token has ended")
-        return self.sessions.open(current, wish, streams, self._address(request))
+        address = self.policy.address(head_of(request.scope)) if self.policy.count_addresses else None
+        return self.sessions.open(current, wish, streams, address)
 
     def meter_publish(self, caller: Principal, events: int, size: int) -> None:
         """Count a publish of `events` in `size` bytes of body. Raises `OverLimit`."""
@@ -153,7 +154,9 @@ class Gate:
             return caller if self.open else None
         if caller.id.startswith("key:"):
             return self.ring.current(caller.id)
-        return None if caller.expired(self._now()) else caller
+        if caller.expired(self._now()) or not (self._jwt is None or self._jwt.honours(caller)):
+            return None
+        return caller
 
     def current(self, grant: Mapping[str, Any]) -> Principal | None:
         """What the maker of something lasting, an endpoint, may see now; `grant` was kept with it.
@@ -167,26 +170,75 @@ class Gate:
     def problem(self, error: Exception) -> Problem:
         """The answer for what this package raises; counts it."""
         if isinstance(error, OverLimit):
+            if error.reason == "attempts":
+                self.attempts.refused()
             self._refused(error.reason)
             headers = {"Retry-After": str(error.retry_after)}
             return Problem(503 if error.ours else 429, str(error), headers=headers)
         if isinstance(error, Refused):
             self._refused("forbidden")
             return Problem(403, str(error))
+        self.attempts.refused()
         self._refused("unauthenticated")
         return Problem(401, str(error), headers={"WWW-Authenticate": 'Bearer realm="gateway"'})
 
-    async def _authenticate(self, credential: Credential) -> Principal:
-        if credential.kind == "ticket":
-            return await self._redeem(credential.text)
+    def _decide(self, head: Head) -> Principal | Credential:
+        """Who sends it, as far as memory can tell, else the credential. Raises as `identify`; never waits."""
+        in_url = head.path == "/api/events" and head.method in ("GET", "HEAD")
+        try:
+            credential = find_credential(head.headers, head.query, in_url=in_url)
+        except Unusable as error:
+            raise Unauthenticated(str(error)) from None
+        if credential is None:
+            raise Unauthenticated("a key or token is needed: Authorization: Bearer")
+        if credential.kind == "cookie":
+            self.policy.check_cookie(head)
+        try:
+            return self._recall(credential)
+        except LookupError:
+            if self.attempts.over(self.policy.address(head), credential.text):
+                raise OverLimit(
+                    "attempts", "too many unknown keys or tickets from this address", retry_after=1
+                ) from None
+        return credential
+
+    def _recall(self, credential: Credential) -> Principal:
+        """Whose `credential` it is. Raises `Unauthenticated`, and `LookupError` when memory cannot tell."""
         text = credential.text
+        if credential.kind == "ticket":
+            if not is_ticket(text):
+                raise Unauthenticated(_BAD_TICKET)
+            raise LookupError
         if text.startswith(PREFIX):
-            principal = await self.ring.find(text) if len(text) == LENGTH else None
+            principal = self.ring.recall(text)
             if principal is None:
-                raise Unauthenticated("the key is not known, or has ended")
+                raise Unauthenticated(_BAD_KEY)
             return principal
         if self._jwt is None:
             raise Unauthenticated("the token is not known")
+        try:
+            return self._jwt.recall(text)
+        except BadToken as error:
+            raise Unauthenticated(str(error)) from None
+
+    async def _look_up(self, credential: Credential, head: Head) -> Principal:
+        """Whose `credential` it is that memory does not know."""
+        address = self.policy.address(head)
+        self.attempts.begin(address, credential.text)
+        principal = await self._authenticate(credential)
+        self.attempts.forgive(address, credential.text)
+        return principal
+
+    async def _authenticate(self, credential: Credential) -> Principal:
+        text = credential.text
+        if credential.kind == "ticket":
+            return await self._redeem(text)
+        if text.startswith(PREFIX):
+            principal = await self.ring.find(text)
+            if principal is None:
+                raise Unauthenticated(_BAD_KEY)
+            return principal
+        assert self._jwt is not None
         try:
             return await self._jwt.verify(text)
         except BadToken as error:
@@ -203,51 +255,9 @@ class Gate:
             await self.ring.refresh()
             principal = self.holder(from_grant(grant))
         if principal is None:
-            raise Unauthenticated("the ticket is not known, was used, or is too old")
+            raise Unauthenticated(_BAD_TICKET)
         return principal
 
-    def _check_cookie_origin(self, request: Request) -> None:
-        """A browser adds the cookie whoever's page asks: only our own pages and those of named origins may."""
-        origin = request.headers.get("origin")
-        if origin is None:
-            site = request.headers.get("sec-fetch-site", "none")
-            if site in ("none", "same-origin"):
-                return
-        elif self.policy.origins.trusts(origin) or is_same_origin(origin, request.headers.get("host", "")):
-            return
-        raise Refused(f"the cookie {COOKIE} does not count for pages of this origin")
-
-    def _check_page(self, request: Request) -> None:
-        """While open, the one danger is a web page that reaches through its visitor's browser."""
-        host = request.headers.get("host", "")
-        if self.policy.check_host and not _is_private_name(host):
-            # DNS rebinding: a page's own host name, made to point here, is the same origin to the browser.
-            raise Refused("without access control only local host names are served; create a key to close the gateway")
-        origin = request.headers.get("origin")
-        if origin is None or request.method in _SAFE_METHODS:
-            return
-        if not (origin in self.policy.origins or is_same_origin(origin, host)):
-            raise Refused("pages of this origin may not do that")
-
-    def _address(self, request: Request) -> str | None:
-        if not self.policy.count_addresses:
-            return None
-        peer = request.client.host if request.client else None
-        return self.policy.addresses.client(peer, request.headers.getlist("x-forwarded-for"))
-
-    def _reconsider(self) -> None:
+    def reconsider(self) -> None:
+        """Rights may have changed: of a key, or by a rotation of the key set."""
         self.sessions.reconsider(self.holder)
-
-
-@lru_cache(maxsize=1024)
-@lru_cache(maxsize=256)
-def _is_private_name(host: str) -> bool:
-    """An address, a name without dots, or one that public DNS cannot hold. No host at all is no browser."""
-    if host.startswith("["):
-        return True
-    name = host.partition(":")[0].rstrip(".").lower()
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return "." not in name or name.rpartition(".")[2] in _PRIVATE_NAMES
-    return True

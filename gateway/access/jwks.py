@@ -29,6 +29,7 @@ _TIMEOUT = 5.0
 _MAX_BYTES = 1 << 20
 _MAX_KEYS = 100
 _MAX_WAITING = 100
+_MAX_RETIRED = 1000
 
 
 async def fetch(url: str) -> bytes:
@@ -64,7 +65,11 @@ class KeySet:
         self._asked: float | None = None
         self._asking: asyncio.Task[None] | None = None
         self._waiting = 0
+        self._present: set[str] = set()  # of the last answer, whether or not it is too old by now
+        self._retired: list[str] = []
         self.generation = 0
+        self.listeners: list[Callable[[], None]] = []
+        """Called after each change of the keys; they must not block and not raise."""
 
     def __repr__(self) -> str:
         return f"<KeySet {len(self._keys)} keys generation {self.generation}>"
@@ -78,21 +83,34 @@ class KeySet:
         if self._confirmed is None or now - self._confirmed >= REFRESH:
             self._ask()
 
-    async def find(self, algorithm: str, kid: str | None) -> list[VerifyKey]:
-        """The keys for `algorithm` named `kid`, or all of them for None; asks once more when there is none."""
-        found = self._match(algorithm, kid)
-        if found:
-            return found
+    def known(self, algorithm: str, kid: str | None) -> list[VerifyKey]:
+        """The keys for `algorithm` named `kid`, or all of them for None.
+
+        Raises `LookupError` when there is none, and asking might help.
+        """
+        found = [key for key in self._keys if key.algorithm == algorithm and (kid is None or key.kid == kid)]
+        if not found and self._waiting < _MAX_WAITING and (self._under_way or not self._too_early):
+            raise LookupError
+        return found
+
+    async def ask(self) -> None:
+        """Have the keys read again, unless that was a moment ago. Returns when it is over, well or not."""
         task = self._ask()
-        if task is None or self._waiting >= _MAX_WAITING:
-            return []
+        if task is None:
+            return
         self._waiting += 1
         try:
             # Shielded: a client that goes away must not cancel it for the others.
             await asyncio.shield(task)
         finally:
             self._waiting -= 1
-        return self._match(algorithm, kid)
+
+    def honours(self, signer: str) -> bool:
+        """Whether what `signer` (`VerifyKey.signer`) has signed still counts: not when the URL has dropped it.
+
+        That the URL does not answer drops none: it ends no open stream.
+        """
+        return signer not in self._retired
 
     async def stop(self) -> None:
         """Leave no task behind."""
@@ -100,32 +118,47 @@ class KeySet:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
 
-    def _match(self, algorithm: str, kid: str | None) -> list[VerifyKey]:
-        return [key for key in self._keys if key.algorithm == algorithm and (kid is None or key.kid == kid)]
+    @property
+    def _under_way(self) -> bool:
+        return self._asking is not None and not self._asking.done()
+
+    @property
+    def _too_early(self) -> bool:
+        return self._asked is not None and self._clock() - self._asked < COOLDOWN
 
     def _ask(self) -> asyncio.Task[None] | None:
         """The asking under way, or a new one; None while it is too early for that."""
-        if self._asking is not None and not self._asking.done():
+        if self._under_way:
             return self._asking
-        now = self._clock()
-        if self._asked is not None and now - self._asked < COOLDOWN:
+        if self._too_early:
             return None
-        self._asked = now
+        self._asked = self._clock()
         self._asking = asyncio.create_task(self._refresh(), name="jwks")
         return self._asking
 
     async def _refresh(self) -> None:
         try:
-            self._take(_read(await self._get(self._url)))
+            keys = _read(await self._get(self._url))
+            self._retire(keys)
+            self._take(keys)
             self._confirmed = self._clock()
         except (OSError, ValueError) as error:
             log.warning("jwks.failed error=%s keys_kept=%d", error, len(self._keys))
+
+    def _retire(self, keys: tuple[VerifyKey, ...]) -> None:
+        present = {key.signer for key in keys if key.signer is not None}
+        kept = [signer for signer in self._retired if signer not in present]
+        # Rotations go on for ever.
+        self._retired = [*kept, *(self._present - present)][-_MAX_RETIRED:]
+        self._present = present
 
     def _take(self, keys: tuple[VerifyKey, ...]) -> None:
         if _fingerprint(keys) != _fingerprint(self._keys):
             self.generation += 1
             log.info("jwks.changed keys=%d", len(keys))
-        self._keys = keys
+            self._keys = keys
+            for listener in tuple(self.listeners):
+                listener()
 
 
 def _read(body: bytes) -> tuple[VerifyKey, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import jwt
@@ -20,6 +21,9 @@ from gateway.access.verifykey import VerifyKey
 MAX_TOKEN: Final = 8192
 """Characters. Longer ones are refused unread: parsing costs more than sending."""
 _MEMO = 10_000
+_UNSIGNED = "the token is not signed by a known key"
+Known = tuple[float | None, float | None, Principal]
+"""(not before, expires at, whom), in Unix seconds, with the leeway taken into account."""
 _OPTIONS: Final[Any] = {
     "verify_exp": False,  # ours, below: the clock comes by constructor
     "verify_nbf": False,
@@ -38,7 +42,9 @@ class KeySource(Protocol):
     @property
     def generation(self) -> int: ...
     def touch(self) -> None: ...
-    async def find(self, algorithm: str, kid: str | None) -> list[VerifyKey]: ...
+    def known(self, algorithm: str, kid: str | None) -> list[VerifyKey]: ...
+    async def ask(self) -> None: ...
+    def honours(self, signer: str) -> bool: ...
 
 
 class JwtVerifier:
@@ -65,13 +71,25 @@ class JwtVerifier:
         self._now = now
         self._generation = 0
         # A storm of reconnects brings the same tokens again. Kept by digest; only good ones; gone when the keys change.
-        self._memo: dict[bytes, tuple[float | None, float | None, Principal]] = {}
+        self._memo: dict[bytes, Known] = {}
 
     def __repr__(self) -> str:
         return f"<JwtVerifier {len(self._keys)} keys{' and a key set' if self._source else ''}>"
 
     async def verify(self, token: str) -> Principal:
         """Whom `token` authenticates. Raises `BadToken`."""
+        try:
+            return self.recall(token)
+        except LookupError:
+            assert self._source is not None
+            await self._source.ask()
+        try:
+            return self.recall(token)
+        except LookupError:
+            raise BadToken(_UNSIGNED) from None
+
+    def recall(self, token: str) -> Principal:
+        """As `verify`, with the keys at hand. Raises `LookupError` when the key set has to be asked for its own."""
         if len(token) > MAX_TOKEN:
             raise BadToken("the token is too long")
         if self._source is not None:
@@ -80,15 +98,22 @@ class JwtVerifier:
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._memo.get(digest)
         if known is None:
-            known = _read_claims(await self._claims(token), self._leeway)
-            if self._source is not None:
-                self._forget_old_keys()
+            known = self._read(token)
             if len(self._memo) >= _MEMO:
                 self._memo.clear()
             self._memo[digest] = known
         not_before, expires_at, principal = known
         self._check_time(not_before, expires_at)
         return principal
+
+    def touch(self) -> None:
+        """Notice the passing of time: the key set may be old."""
+        if self._source is not None:
+            self._source.touch()
+
+    def honours(self, principal: Principal) -> bool:
+        """Whether the key that signed for `principal` still counts: a rotation may have taken it away."""
+        return principal.signer is None or self._source is None or self._source.honours(principal.signer)
 
     def _forget_old_keys(self) -> None:
         assert self._source is not None
@@ -103,34 +128,41 @@ class JwtVerifier:
         if not_before is not None and now < not_before:
             raise BadToken("the token is not valid yet")
 
-    async def _claims(self, token: str) -> Mapping[str, Any]:
+    def _read(self, token: str) -> Known:
         algorithm, kid = _read_header(token)
-        for key in await self._candidates(algorithm, kid):
-            try:
-                return jwt.decode(
-                    token,
-                    key.material,
-                    algorithms=[key.algorithm],
-                    audience=self._audience,
-                    issuer=self._issuer,
-                    options=_OPTIONS,
-                )
-            except jwt.InvalidSignatureError:
-                continue
-            except jwt.MissingRequiredClaimError as error:
-                raise BadToken(f"the token has no {error.claim}") from None
-            except jwt.InvalidIssuerError:
-                raise BadToken("the token is from another issuer") from None
-            except jwt.InvalidAudienceError:
-                raise BadToken("the token is for another audience") from None
-            except (jwt.PyJWTError, ValueError, TypeError):
-                raise BadToken("the token is malformed") from None
-        raise BadToken("the token is not signed by a known key")
+        for key in self._candidates(algorithm, kid):
+            claims = self._claims(token, key)
+            if claims is not None:
+                not_before, expires_at, principal = _read_claims(claims, self._leeway)
+                return not_before, expires_at, replace(principal, signer=key.signer)
+        raise BadToken(_UNSIGNED)
 
-    async def _candidates(self, algorithm: str, kid: str | None) -> list[VerifyKey]:
+    def _claims(self, token: str, key: VerifyKey) -> Mapping[str, Any] | None:
+        """What the token says, None when it is not `key` that signed it. Raises `BadToken`."""
+        try:
+            return jwt.decode(
+                token,
+                key.material,
+                algorithms=[key.algorithm],
+                audience=self._audience,
+                issuer=self._issuer,
+                options=_OPTIONS,
+            )
+        except jwt.InvalidSignatureError:
+            return None
+        except jwt.MissingRequiredClaimError as error:
+            raise BadToken(f"the token has no {error.claim}") from None
+        except jwt.InvalidIssuerError:
+            raise BadToken("the token is from another issuer") from None
+        except jwt.InvalidAudienceError:
+            raise BadToken("the token is for another audience") from None
+        except (jwt.PyJWTError, ValueError, TypeError):
+            raise BadToken("the token is malformed") from None
+
+    def _candidates(self, algorithm: str, kid: str | None) -> list[VerifyKey]:
         found = [key for key in self._keys if key.algorithm == algorithm]
         if self._source is not None and algorithm != "HS256":
-            found += await self._source.find(algorithm, kid)
+            found += self._source.known(algorithm, kid)
         return found
 
 
@@ -147,8 +179,7 @@ def _read_header(token: str) -> tuple[str, str | None]:
     return algorithm, kid
 
 
-def _read_claims(claims: Mapping[str, Any], leeway: float) -> tuple[float | None, float | None, Principal]:
-    """(not before, expires at, principal), the leeway taken into account."""
+def _read_claims(claims: Mapping[str, Any], leeway: float) -> Known:
     try:
         starts = [moment for moment in (_moment(claims, "nbf"), _moment(claims, "iat")) if moment is not None]
         expires_at = _moment(claims, "exp")

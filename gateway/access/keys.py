@@ -12,8 +12,11 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import math
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -40,6 +43,8 @@ redis.call('SET', KEYS[2], ARGV[4])
 return 1
 """
 _MAX_NAME = 128
+_MOST_ABSENT = 10_000
+_SHAPE = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{43}\Z")
 
 
 class NoSuchKey(Exception):
@@ -69,7 +74,7 @@ class KeyRecord:
 
 
 def _rights(principal: Principal) -> dict[str, Any]:
-    return {name: value for name, value in principal.grant().items() if name != "id"}
+    return {name: value for name, value in principal.grant().items() if name not in ("id", "signer")}
 
 
 def _load(id_: str, raw: bytes) -> KeyRecord:
@@ -183,13 +188,15 @@ class KeyRing:
         self._now = now
         self._records: dict[str, KeyRecord] = {}
         self._by_digest: dict[str, KeyRecord] = {}
+        self._absent: set[str] = set()
         self._version: bytes | None = None
         self._looked = -_REFRESH_FLOOR
         self._looking: asyncio.Task[bool] | None = None
         self._next: asyncio.Task[bool] | None = None
         self._waiting = 0
         self.listeners: list[Callable[[], None]] = []
-        """Called after each change of any key; they must not block and not raise."""
+        """Called after each change of any key and when one has expired; they must not block and not raise."""
+        self._next_end = math.inf
         self.loaded = False
         """Whether Redis has ever answered."""
         self.ever_any = False
@@ -205,15 +212,31 @@ class KeyRing:
             return None
         return record.principal
 
-    async def find(self, key: str) -> Principal | None:
-        """Whose key this is, if it is good. Raises nothing: with Redis away memory answers."""
+    def recall(self, key: str) -> Principal | None:
+        """Whose key this is, if it is good. Raises `LookupError` for one that only Redis can tell about."""
+        if _SHAPE.match(key) is None:
+            return None
         digest = digest_of(key)
         record = self._by_digest.get(digest)
-        if record is None and self._waiting < _MAX_WAITING and await self.refresh():
-            record = self._by_digest.get(digest)
-        if record is None or not hmac.compare_digest(record.digest, digest):
+        if record is None:
+            if digest in self._absent:
+                return None
+            raise LookupError
+        return self.current(record.id) if hmac.compare_digest(record.digest, digest) else None
+
+    async def find(self, key: str) -> Principal | None:
+        """Whose key this is, if it is good. Raises nothing: with Redis away memory answers."""
+        with suppress(LookupError):
+            return self.recall(key)
+        if self._waiting >= _MAX_WAITING or not await self.refresh():
             return None
-        return self.current(record.id)
+        with suppress(LookupError):
+            return self.recall(key)
+        # A key is chance: one that was not there will never be.
+        if len(self._absent) >= _MOST_ABSENT:
+            self._absent.clear()
+        self._absent.add(digest_of(key))
+        return None
 
     async def refresh(self) -> bool:
         """Look at the version, and read the keys if it is another. False when Redis is away.
@@ -230,13 +253,15 @@ class KeyRing:
             self._waiting -= 1
 
     async def run(self) -> None:
-        """Keep up with changes, for ever."""
+        """Keep up with changes, and with the time, for ever."""
         away = False
         while True:
             known = await self.refresh()
             if away == known:
                 away = not known
                 log.warning("keys.redis_%s", "away" if away else "back")
+            if self._now() >= self._next_end:
+                self._tell()
             await asyncio.sleep(POLL)
 
     async def stop(self) -> None:
@@ -270,6 +295,13 @@ class KeyRing:
     def _take(self, records: dict[str, KeyRecord], version: bytes | None) -> None:
         self._records, self._version = records, version
         self._by_digest = {record.digest: record for record in records.values()}
+        self._absent.clear()
         self.ever_any = self.ever_any or bool(records)
+        self._tell()
+
+    def _tell(self) -> None:
+        now = self._now()
+        ends = [record.principal.expires_at for record in self._records.values() if record.revoked is None]
+        self._next_end = min((end for end in ends if end is not None and end > now), default=math.inf)
         for listener in tuple(self.listeners):
             listener()

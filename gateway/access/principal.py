@@ -48,6 +48,8 @@ class Principal:
     streams: GlobSet | None = None
     expires_at: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict, hash=False)
+    signer: str | None = None
+    """Of a token: the key of a key set that signed it (`VerifyKey.signer`)."""
     namespace: str = field(init=False, repr=False, compare=False)
     """Where what is counted for the caller and names that it chooses, such as idempotency keys, live apart."""
 
@@ -143,6 +145,7 @@ class Principal:
             "streams": _listed(self.streams),
             "expires_at": self.expires_at,
             "limits": dict(self.limits),
+            "signer": self.signer,
         }
 
 
@@ -157,6 +160,7 @@ def from_grant(grant: Mapping[str, Any]) -> Principal:
         _regained(grant["streams"]),
         grant["expires_at"],
         grant["limits"],
+        grant.get("signer"),
     )
 
 

@@ -27,6 +27,11 @@ def _key(ticket: str) -> str:
     return "gateway:ticket:" + hashlib.sha256(ticket.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def is_ticket(text: str) -> bool:
+    """Whether it could be one."""
+    return text.startswith(PREFIX) and len(text) == LENGTH
+
+
 class Tickets:
     """Tickets in Redis. `token_bytes` gives so many random bytes. Raises `UNAVAILABLE` when Redis is away."""
 
@@ -42,7 +47,7 @@ class Tickets:
 
     async def redeem(self, ticket: str) -> dict[str, Any] | None:
         """The grant (`Principal.grant`) behind `ticket`, which this uses up; None for a ticket that is not good."""
-        if not ticket.startswith(PREFIX) or len(ticket) != LENGTH:
+        if not is_ticket(ticket):
             return None
         raw = await self._run("GETDEL", _key(ticket))
         if raw is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,7 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
 _MIN_RSA_BITS: Final = 2048
@@ -26,11 +27,15 @@ _READERS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class VerifyKey:
-    """`algorithm` is one of HS256, RS256, ES256, EdDSA; `kid` is the name in a key set."""
+    """`algorithm` is one of HS256, RS256, ES256, EdDSA; `kid` is the name in a key set.
+
+    `signer` is a digest of a key of a set, which its name is not: sets may give a name again.
+    """
 
     algorithm: str
     material: Any = field(repr=False)
     kid: str | None = None
+    signer: str | None = None
 
 
 def secret_key(secret: str) -> VerifyKey:
@@ -70,7 +75,8 @@ def jwk_key(jwk: Mapping[str, Any]) -> VerifyKey:
     algorithm = _algorithm(material)
     if jwk.get("alg", algorithm) != algorithm:
         raise ValueError("a key for another algorithm")
-    return VerifyKey(algorithm, material, kid)
+    public = material.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return VerifyKey(algorithm, material, kid, hashlib.sha256(public).hexdigest())
 
 
 def _algorithm(material: Any) -> str:

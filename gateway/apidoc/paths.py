@@ -124,7 +124,7 @@ TICKET: Operation = {
             "The ticket.",
             record({"ticket": {"type": "string"}, "expires_in": {"type": "integer", "description": "Seconds."}}),
         ),
-        **problems(401, 403, 503),
+        **problems(401, 403, 429, 503),
     },
 }
 
@@ -171,7 +171,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Metrics for Prometheus",
         {
             "200": {"description": "Text format 0.0.4.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-            **problems(401, 403),
+            **problems(401, 403, 429),
         },
     ),
     ("GET", "/openapi.json"): _operation(

@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from gateway.app import Gateway, create_app
 from gateway.server.http2 import make_protocol
 from gateway.server.listen import base_url, bind
+from gateway.server.lobby import Lobby, behind_lobby
 from gateway.server.protocol import Protocol
 from gateway.settings import Settings
 
@@ -123,10 +124,14 @@ def make_config(settings: Settings, app: Starlette) -> uvicorn.Config:
         "proxy_headers": False,
     }
     config = uvicorn.Config(app, **options)
-    if settings.http2:
-        # uvicorn takes no class of ours together with http2, but uses what stands here.
-        config.load()
-        config.http_protocol_class = make_protocol(http1)
+    # uvicorn takes no class of ours together with http2, nor a function, but uses what stands here.
+    config.load()
+    gateway: Gateway = app.state.gateway
+    config.http_protocol_class = (
+        make_protocol(http1)
+        if settings.http2
+        else behind_lobby(http1, type("ServedLobby", (Lobby,), limits), gateway.gate)
+    )
     return config
 
 

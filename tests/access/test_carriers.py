@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.access.address import Addresses, networks
 from gateway.access.carrier import Credential, Unusable, find_credential, is_same_origin
 from gateway.access.cors import Cors, Origins
-from gateway.access.gate import _is_private_name
+from gateway.access.policy import _is_private_name
 
 
 def found(query: str = "", in_url: bool = True, **headers: str | list[str]) -> Credential | None:

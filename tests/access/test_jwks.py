@@ -12,7 +12,9 @@ from aiohttp import web
 
 from gateway.access.jwks import COOLDOWN, MAX_STALE, REFRESH, KeySet, fetch
 from gateway.access.jwt import BadToken, JwtVerifier
-from tests.support.tokens import Signer, hs256
+from gateway.access.principal import Principal
+from gateway.access.verifykey import secret_key
+from tests.support.tokens import SECRET, Signer, hs256
 from tests.support.wait import wait_until
 
 NOW = 1_700_000_000.0
@@ -89,6 +91,33 @@ async def test_a_removed_key_is_noticed_without_a_new_one() -> None:
         return not await source.accepts(token)
 
     await wait_until(refused)
+
+
+async def test_what_counts_of_those_who_came_with_a_key() -> None:
+    source = Source(document(OLD, NEW))
+    heard = []
+    source.set.listeners.append(lambda: heard.append(source.set.generation))
+
+    async def whom(signer: Signer) -> Principal:
+        return await source.verifier.verify(signer.sign({**CLAIMS, "exp": NOW + 1e6}))
+
+    old, new = await whom(OLD), await whom(NEW)
+    other = JwtVerifier((secret_key(SECRET),), source.set, issuer=None, audience=None, leeway=0, now=lambda: NOW)
+    fixed = await other.verify(hs256(CLAIMS))
+    assert heard == [1] and source.verifier.honours(old)
+
+    async def ask_again(body: bytes | None, seconds: float) -> list[bool]:
+        source.body = body
+        source.clock += seconds
+        source.verifier.touch()
+        await source.set.ask()
+        return [source.verifier.honours(principal) for principal in (old, new, fixed)]
+
+    assert await ask_again(None, MAX_STALE) == [True, True, True], "silence ends nothing"
+    assert heard == [1, 2] and not await source.accepts(OLD.sign(CLAIMS)), "but begins nothing either"
+    assert await ask_again(document(NEW), COOLDOWN) == [False, True, True]
+    assert await ask_again(None, REFRESH) == [False, True, True]
+    assert await ask_again(document(NEW, OLD), COOLDOWN) == [True, True, True], "it came back"
 
 
 async def test_unknown_names_do_not_become_a_flood() -> None:

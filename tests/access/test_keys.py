@@ -188,3 +188,51 @@ async def test_the_ring_keeps_up_by_itself(store: KeyStore, vault: RedisServer) 
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
     await ring.stop()
+
+
+async def test_the_ring_tells_of_the_end_of_a_key(store: KeyStore) -> None:
+    now, clock, heard = time.time(), Clock(), []
+    ring = KeyRing(store, clock, lambda: now)
+    records = [(await store.create("n", ["subscribe"], {"expires_at": now + end}))[0] for end in (10, 20)]
+    await ring.refresh()
+    ring.listeners.append(lambda: heard.append([ring.current(record.id) is not None for record in records]))
+    keeping = asyncio.create_task(ring.run())
+
+    async def pass_time(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        looked = ring._looked
+        clock.time += 100
+        await wait_until(lambda: ring._looked > looked)
+
+    await pass_time(9)
+    assert heard == []
+    await pass_time(1)
+    await wait_until(lambda: heard == [[False, True]])
+    await pass_time(1)
+    await pass_time(9)
+    await wait_until(lambda: heard == [[False, True], [False, False]])
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    await ring.stop()
+
+
+async def test_what_redis_has_not_is_asked_for_once(store: KeyStore, vault: RedisServer) -> None:
+    clock = Clock()
+    ring = KeyRing(store, clock, time.time)
+    await store.create("n", ["subscribe"], {})
+    await ring.refresh()
+    bad = "gwk_" + "x" * 43
+    with pytest.raises(LookupError):
+        ring.recall(bad)
+    clock.time += 1
+    assert await ring.find(bad) is None
+    assert ring.recall(bad) is None
+    assert ring.recall("gwk_short") is None and ring.recall("gwk_" + "é" * 43) is None
+    vault.kill()
+    with pytest.raises(LookupError):
+        ring.recall("gwk_" + "y" * 43)
+    clock.time += 1
+    assert await ring.find("gwk_" + "y" * 43) is None
+    with pytest.raises(LookupError):
+        ring.recall("gwk_" + "y" * 43)  # nobody has said that it is not there

@@ -13,11 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp import web
 
 from tests.support.gateway import LANES, GatewayProcess
+from tests.support.inprocess import serve_here
 from tests.support.redisserver import RedisServer
 from tests.support.sseclient import EventStream, subscribe
-from tests.support.tokens import SECRET, bearer, hs256, make_key, with_store
+from tests.support.tokens import SECRET, Signer, bearer, hs256, make_key, with_store
 from tests.support.wait import wait_until
 
 Start = Callable[..., GatewayProcess]
@@ -29,7 +31,13 @@ APP = "https://app.example"
 def pair(shared_vault: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[GatewayProcess]]:
     """Two processes over one Redis, one of each lane."""
     folder = tmp_path_factory.mktemp("pair")
-    settings = {"jwt_secret": SECRET, "log_level": "debug", "cors_origins": [APP], "max_header_bytes": 8192}
+    settings = {
+        "jwt_secret": SECRET,
+        "log_level": "debug",
+        "cors_origins": [APP],
+        "max_header_bytes": 8192,
+        "max_attempts_per_ip": 0,
+    }
     gateways = [GatewayProcess(shared_vault.url, folder / lane, lane, **settings).start() for lane in LANES]
     yield gateways
     for gateway in gateways:
@@ -263,3 +271,49 @@ def test_heads_without_end(pair: list[GatewayProcess]) -> None:
     ask = lambda size: httpx.get(f"{gateway.url}/healthz", headers={"X": "x" * size}).status_code  # noqa: E731
     assert [ask(7000), ask(9000), ask(200_000)] == [200, 431, 431]
     assert httpx.get(f"{gateway.url}/healthz", params={"x": "y" * 20_000}).status_code == 431
+
+
+async def test_a_rotation_ends_the_streams_of_the_key_that_went(
+    vault: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.access.jwks.REFRESH", 0.2)
+    monkeypatch.setattr("gateway.access.jwks.COOLDOWN", 0.1)
+    old, new = Signer("ES256", "one"), Signer("ES256", "one")  # a name that is given again
+    held = [old, new]
+
+    async def keys(request: web.Request) -> web.Response:
+        return web.json_response({"keys": [signer.jwk for signer in held]})
+
+    app = web.Application()
+    app.router.add_get("/keys", keys)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert runner.addresses
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/keys"
+    claims = {"scope": "subscribe", "exp": time.time() + 3600}
+    try:
+        async with serve_here(vault.url, jwt_jwks_url=url) as here, httpx.AsyncClient(base_url=here.url) as http:
+            tokens = [signer.sign({**claims, "sub": "u"}) for signer in (old, new)]
+            tickets = [(await http.post("/api/tickets", headers=bearer(token))).json()["ticket"] for token in tokens]
+            streams = [await subscribe(here.url, {"stream": "t.a"}, headers=bearer(token)) for token in tokens]
+            streams += [await subscribe(here.url, {"stream": "t.a", "ticket": ticket}) for ticket in tickets]
+            for stream in streams:
+                await stream.told("caught-up")
+            late = (await http.post("/api/tickets", headers=bearer(tokens[0]))).json()["ticket"]
+            held.remove(old)
+            for stream in (streams[0], streams[2]):
+                assert await stream.told("closing") == {"reason": "revoked", "reconnect": False}
+                await stream.until_closed()
+            assert (await http.get("/api/events", headers=bearer(tokens[0]) | JSON)).status_code == 401
+            assert (await http.get("/api/events", params={"ticket": late}, headers=JSON)).status_code == 401
+            with vault.client() as client:
+                client.xadd("t.a", {"type": "a.b", "data": "1"})
+            for stream in (streams[1], streams[3]):
+                await stream.has(1)
+                assert not stream.controls("closing")
+                stream.reset()
+                await stream.until_closed()
+    finally:
+        await runner.cleanup()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -200,3 +201,16 @@ async def test_a_narrowed_and_a_revoked_key(world: World) -> None:
     assert world.received("/n", "revoked") == []
     assert (await world.ask("all", "POST", f"/{own}/enable")).status_code == 200, "another takes it over"
     await wait_until(lambda: len(world.received("/n", "revoked")) >= len(EVENTS), "and nothing is lost")
+
+
+async def test_a_key_whose_time_is_over(world: World) -> None:
+    own = (await world.create("channels a, b", "/n")).json()["id"]
+    worker = world.here.gateway.bridge.worker  # type: ignore[union-attr]
+    assert worker is not None
+    await wait_until(lambda: own in worker._roster.endpoints)
+    key_id, _ = world.keys["channels a, b"]
+    soon = {"expires_at": time.time() + 3}
+    await with_store(world.vault.url, lambda store: store.change(key_id, None, soon))
+    # The bridge reads all endpoints anew every 30 s anyway, which is longer than this waits.
+    await wait_until(lambda: own not in worker._roster.endpoints, "it rests")
+    assert time.time() >= soon["expires_at"]
