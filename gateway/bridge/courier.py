@@ -42,6 +42,10 @@ class Courier:
         self._tools = tools
         self._stationery = Stationery(endpoint, tools.bodies, tools.product)
 
+    def brought(self, delivery: Delivery) -> str | None:
+        """The URL that the event brings, where it takes the place of the endpoint's."""
+        return delivery.event.webhook_url if self._config.overridable else None
+
     def start(self, delivery: Delivery, now: float, done: Callable[[Result], None]) -> Sending:
         """Start the next attempt at `delivery`; `done` is called later, when it was noted there. `now`: Unix time."""
         event = delivery.event

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 
 from gateway.bridge.alarm import Alarm
@@ -18,6 +19,7 @@ from gateway.bridge.delivery import Delivery, Trigger
 from gateway.bridge.endpoint import Endpoint
 from gateway.bridge.flight import Flight
 from gateway.bridge.health import Health
+from gateway.bridge.hosts import Hosts
 from gateway.bridge.intake import Intake
 from gateway.bridge.job import Job
 from gateway.bridge.lane import Lane
@@ -56,6 +58,9 @@ class Pump:
         self._tools = tools
         self._dirty = dirty
         self._health = Health(endpoint, state.failing_since, tools.luck)
+        self._hosts = Hosts(lambda: self.breaker.limit, tools.luck)
+        self._held: tuple[Delivery, Lane | None] | None = None
+        """What waits for room at its host."""
         self._equip(endpoint)
         self._pending = Commit(endpoint.id, epoch)
         self._written = state.position
@@ -142,10 +147,18 @@ class Pump:
             return
         now = self._tools.clock.now()
         while self._may_start(now):
-            delivery, lane = self._next(now)
-            if delivery is None:
+            taken, self._held = self._held or self._next(now), None
+            if taken is None:
                 break
-            self._start(delivery, lane, now)
+            url = self._courier.brought(taken[0])
+            if url is None or self._hosts.free(url):
+                self._start(*taken, url, now)
+            elif now < (until := self._hosts.hold_until(url, now)):
+                self._held = taken
+                self._alarm.set(until, now)
+                break
+            else:
+                self._put_off(*taken, self._hosts.put_off(url, now), now)
         self._intake.fill(now)
         self._arm(now)
 
@@ -158,17 +171,17 @@ class Pump:
             and self._tools.may_send(self.endpoint.id)
         )
 
-    def _next(self, now: float) -> tuple[Delivery | None, Lane | None]:
+    def _next(self, now: float) -> tuple[Delivery, Lane | None] | None:
         """Retries first: they have waited longest. Then the endpoint's own lane, then replays."""
         ordered = self.endpoint.config.ordered
         if ordered and self._flights:
-            return None, None
+            return None
         if (delivery := self.retries.take()) is not None:
             return delivery, None
         if ordered and self.retries.any:
-            return None, None
+            return None
         if (taken := self._intake.lanes.take()) is None:
-            return None, None
+            return None
         event, lane = taken
         return self._delivery(event, lane.job, now), lane
 
@@ -179,11 +192,20 @@ class Pump:
         envelope = self.endpoint.config.dialect
         return Delivery(name, event, trigger, int(now * 1000), envelope=envelope)
 
-    def _start(self, delivery: Delivery, lane: Lane | None, now: float) -> None:
+    def _start(self, delivery: Delivery, lane: Lane | None, url: str | None, now: float) -> None:
         self._rate.spend(now)
+        if url is not None:
+            self._hosts.started(url, now)
         flight = Flight(delivery, lane, self._land)
         self._flights.add(flight)
         flight.sending = self._courier.start(delivery, now, flight.landed)
+
+    def _put_off(self, delivery: Delivery, lane: Lane | None, wait: float, now: float) -> None:
+        """Into the ledger, without an attempt."""
+        delivery.due = math.ceil((now + wait) * 1000)
+        self._note(delivery)
+        if lane is not None:
+            lane.settled(delivery.event.id, lane.life)
 
     def _arm(self, now: float) -> None:
         """Set the timer to when something may be possible that is not now."""
@@ -213,15 +235,21 @@ class Pump:
 
     def _settle(self, delivery: Delivery, result: Result) -> None:
         attempt, outcome, own_url, now = result
-        self.retries.settled(delivery)
         if own_url:
             self._learn(outcome, attempt, now)
+        elif (url := delivery.event.webhook_url) is not None:
+            self._hosts.ended(url, outcome, now)
         if outcome.status == "delivered":
             replies = self.endpoint.config.reply_stream
             if replies is not None:
                 self._pending.outbox.append(reply(delivery, attempt, self.endpoint, replies))
         elif outcome.status == "failed":
             self._pending.outbox.append(self._notices.exhausted(delivery))
+        self._note(delivery)
+
+    def _note(self, delivery: Delivery) -> None:
+        """Have it written as it is now."""
+        self.retries.settled(delivery)
         self._pending.deliveries[delivery.id] = delivery
         self._dirty(self)
 

@@ -10,10 +10,13 @@ import httpx
 import pytest
 import standardwebhooks
 
+from gateway.bridge.hosts import Hosts
+from gateway.bridge.outcome import Outcome
 from gateway.bridge.ownurl import system_id
 from gateway.events.position import parse_id
-from tests.bridge.receiver import Receiver
+from tests.bridge.receiver import OK, Receiver
 from tests.bridge.rig import Rig
+from tests.bridge.test_hostile import hang
 from tests.support.inprocess import Here, serve_here
 from tests.support.wait import wait_until
 
@@ -137,3 +140,73 @@ async def test_two_processes_make_the_same_one(redis_url: str) -> None:
 
 async def _never(endpoint_id: str) -> bool:
     return False
+
+
+async def test_a_host_that_hangs_does_not_hold_up_the_others(rig: Rig, receiver: Receiver) -> None:
+    dead = [await Receiver(answer=lambda received: hang).start() for _ in range(2)]
+    quick = await Receiver().start()
+    await rig.endpoint(receiver.url, overridable=True, max_in_flight=16, timeout=60)
+    for _ in range(40):
+        for url in (dead[0].url, dead[1].url, quick.url):
+            await rig.publish(webhook_url=url)
+        await rig.publish()
+    await wait_until(lambda: len(quick.requests) == len(receiver.requests) == 40, "the others have all of theirs")
+    assert max(len(it.requests) for it in dead) <= 16 // 4
+    for it in (quick, *dead):
+        await it.stop()
+
+
+async def test_what_was_put_off_arrives_when_the_host_is_back(rig: Rig, receiver: Receiver) -> None:
+    own = await Receiver(answer=lambda received: hang).start()
+    endpoint = await rig.endpoint(receiver.url, overridable=True, max_in_flight=4, timeout=1, retry=[0, *[1] * 20])
+    ids = [(await rig.publish(webhook_url=own.url))[0] for _ in range(12)]
+    await rig.publish()
+    await wait_until(lambda: receiver.requests, "what follows is delivered")
+
+    async def put_off() -> bool:
+        return "pending" in await rig.statuses(endpoint)
+
+    await wait_until(put_off, "some wait in the ledger")
+    own.answer = lambda received: OK
+
+    async def delivered() -> bool:
+        return await rig.statuses(endpoint) == ["delivered"] * 13
+
+    await wait_until(delivered, "all is delivered", 60)
+    assert set(own.ids) == set(ids)
+    await own.stop()
+
+
+async def test_a_quick_host_gets_a_burst_without_the_ledger(rig: Rig, receiver: Receiver) -> None:
+    own = await Receiver().start()
+    endpoint = await rig.endpoint(receiver.url, overridable=True)
+    ids = await rig.publish(500, webhook_url=own.url)
+    await wait_until(lambda: len(own.requests) == 500, "delivered")
+    assert sorted(own.ids) == sorted(ids)
+    assert rig.worker.pumps[endpoint.id].retries.count == 0
+    await own.stop()
+
+
+def test_failing_hosts_share_little_and_are_given_turns() -> None:
+    hosts = Hosts(lambda: 16, lambda: 0.5)
+    urls = [f"https://{n}.example/hook" for n in range(20)]
+    failed = Outcome("retrying")
+    for url in urls:
+        assert hosts.free(url)
+        for _ in range(3):
+            hosts.started(url, 0.0)
+            hosts.ended(url, failed, 10.0)
+    taken = 0
+    for url in urls:
+        if hosts.free(url):
+            hosts.started(url, 10.0)
+            taken += 1
+            assert not hosts.free(url)
+    assert taken == 4
+    assert hosts.free("https://well.example/")
+    turns = [hosts.put_off(urls[0], 10.0) for _ in range(100)]
+    # One attempt takes ten seconds, so they are ten apart; beyond five minutes in no order.
+    assert turns[:3] == [11.0, 21.0, 31.0]
+    assert max(turns) <= 300
+    hosts.ended(urls[0], Outcome("delivered"), 20.0)
+    assert hosts.put_off(urls[0], 20.0) < 12
