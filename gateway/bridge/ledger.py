@@ -15,6 +15,7 @@ from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, NoScriptError
 
 from gateway.backend.connection import Redis
+from gateway.backend.exchange import Command, exchange
 from gateway.bridge.delivery import Delivery
 from gateway.bridge.job import CANCELLED, read_jobs
 from gateway.bridge.scripts import CLAIM, COMMIT, ENTER
@@ -26,6 +27,8 @@ OPS_STREAM: Final = "gateway:ops"
 _OPS_KEPT: Final = 10_000
 _CHUNK: Final = 500
 _PAGE: Final = 200
+_PATIENCE: Final = 5.0
+"""Seconds for Redis to take a commit."""
 
 _NAMES: Final = ("state", "records", "log", "retries", "retry", "replays")
 
@@ -111,30 +114,23 @@ class Ledger:
 
     async def commit(self, commits: Sequence[Commit]) -> list[bool]:
         """Write them in one round trip. False: a later owner has the endpoint, or it is gone; nothing was written."""
-        calls = [(commit, args) for commit in commits for args in self._arguments(commit)]
-        pipe = self._client.pipeline(transaction=False)
-        for commit in commits:
-            for stream, fields in commit.outbox:
-                kept = _OPS_KEPT if stream == OPS_STREAM else None
-                pipe.xadd(stream, dict(fields), maxlen=kept, approximate=True)
-        added = len(pipe)
-        self._call(pipe, calls)
-        replies = (await pipe.execute(raise_on_error=False))[added:]
+        news = [_added(stream, fields) for commit in commits for stream, fields in commit.outbox]
+        calls = [(commit, self._call(commit, args)) for commit in commits for args in self._arguments(commit)]
+        scripts = [call for _, call in calls]
+        replies = await exchange(self._client, *news, *scripts, timeout=_PATIENCE)
+        replies = replies[len(news) :]
         if any(isinstance(reply, NoScriptError) for reply in replies):
-            # A Redis that was restarted has forgotten the script. Registering it with the pipeline would ask each time.
+            # A Redis that was restarted has forgotten the script. Sending it along each time would cost more.
             await self._client.script_load(COMMIT)
-            pipe = self._client.pipeline(transaction=False)
-            self._call(pipe, calls)
-            replies = await pipe.execute(raise_on_error=False)
+            replies = await exchange(self._client, *scripts, timeout=_PATIENCE)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
         refused = {id(commit) for (commit, _), reply in zip(calls, replies, strict=True) if not reply}
         return [id(commit) not in refused for commit in commits]
 
-    def _call(self, pipe: Any, calls: list[tuple[Commit, list[Any]]]) -> None:
-        for commit, args in calls:
-            pipe.evalsha(self._commit, len(_NAMES), *endpoint_keys(commit.endpoint_id), *args)
+    def _call(self, commit: Commit, args: list[Any]) -> Command:
+        return ("EVALSHA", self._commit, len(_NAMES), *endpoint_keys(commit.endpoint_id), *args)
 
     def _arguments(self, commit: Commit) -> list[list[Any]]:
         """The calls of one commit: 500 deliveries each, the position with the last."""
@@ -254,6 +250,11 @@ class Ledger:
     async def announce(self, fields: dict[str, str]) -> None:
         """Add an event to ``gateway:ops``."""
         await self._client.xadd(OPS_STREAM, fields, maxlen=_OPS_KEPT, approximate=True)
+
+
+def _added(stream: str, fields: dict[str, str | bytes]) -> Command:
+    limit = ("MAXLEN", "~", _OPS_KEPT) if stream == OPS_STREAM else ()
+    return ("XADD", stream, *limit, "*", *_flat(fields))
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -8,7 +8,9 @@ the 32-byte public key) is an Ed25519 key wherever the scheme knows Ed25519.
 from __future__ import annotations
 
 import binascii
+import hashlib
 import hmac
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -91,8 +93,22 @@ def _signer(scheme: Scheme, secret: str) -> tuple[str, Callable[[bytes], bytes]]
     algorithm = algorithm_of(scheme, secret)
     if algorithm == "ed25519":
         return scheme.forms[algorithm], _private_key(secret).sign
-    key = _symmetric_key(scheme, secret)
-    return scheme.forms[algorithm], lambda message: hmac.digest(key, message, "sha256")
+    return scheme.forms[algorithm], _hmac_sha256(_symmetric_key(scheme, secret))
+
+
+def _hmac_sha256(key: bytes) -> Callable[[bytes], bytes]:
+    """RFC 2104, what depends on the key alone done in advance: a third of the time of `hmac.digest`."""
+    block = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def sign(message: bytes) -> bytes:
+        first, second = inner.copy(), outer.copy()
+        first.update(message)
+        second.update(first.digest())
+        return second.digest()
+
+    return sign
 
 
 class Signer:
@@ -105,10 +121,11 @@ class Signer:
         if scheme is not None and not secrets:
             raise ValueError("the dialect signs, so a secret is needed")
         self._scheme = scheme
-        self._keys = [_signer(scheme, secret) for secret in secrets] if scheme is not None else []
+        keys = [_signer(scheme, secret) for secret in secrets] if scheme is not None else []
         if scheme is not None and scheme.overlap is None:
-            del self._keys[1:]
-        self._prefix = "" if scheme is None else scheme.signed.removesuffix("{body}")
+            del keys[1:]
+        self._keys = [(_template(form), sign) for form, sign in keys]
+        self._signed = _template("" if scheme is None else scheme.signed.removesuffix("{body}"))
 
     def headers(self, message_id: str, now: float, body: bytes) -> dict[str, str]:
         """The headers that sign `body` at Unix time `now` (seconds)."""
@@ -116,16 +133,21 @@ class Signer:
         if scheme is None:
             return {}
         timestamp = str(int(now * 1000) if scheme.timestamp_unit == "ms" else int(now))
-        message = self._prefix.format(id=message_id, timestamp=timestamp).encode() + body
+        message = (self._signed % {"id": message_id, "timestamp": timestamp}).encode() + body
         encode = bytes.hex if scheme.encoding == "hex" else _b64text
         headers = {} if scheme.timestamp_header is None else {scheme.timestamp_header: timestamp}
-        signatures = [form.format(encode(sign(message))) for form, sign in self._keys]
+        signatures = [form % {"": encode(sign(message))} for form, sign in self._keys]
         headers[scheme.signature_header] = (scheme.overlap or "").join(signatures)
         return headers
 
 
+def _template(text: str) -> str:
+    """``{name}`` for `str.format` as ``%(name)s`` for ``%``, which is twice as fast."""
+    return re.sub(r"\{(\w*)\}", r"%(\1)s", text.replace("%", "%%"))
+
+
 def _b64text(raw: bytes) -> str:
-    return b64encode(raw).decode()
+    return binascii.b2a_base64(raw, newline=False).decode()
 
 
 def _checker(scheme: Scheme, secret: str) -> tuple[str, Callable[[bytes, bytes], bool]]:

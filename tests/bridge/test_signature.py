@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import time
 from typing import Any
 
@@ -136,6 +137,16 @@ def test_our_verifier_accepts_the_vector_and_nothing_else(
         for skew in (-301, 301):
             with pytest.raises(SignatureError):
                 verify(it, secret, received, body, now + skew)
+
+
+@pytest.mark.parametrize("length", [16, 32, 63, 64, 65, 128, 256])
+def test_keys_of_every_length(length: int) -> None:
+    secret = base64.b64encode(bytes(range(length % 256)) or bytes(256)).decode()
+    signer = Signer(STANDARD_WEBHOOKS, [secret])
+    for _ in range(2):  # nothing of one signature may be left in the next
+        headers = signer.headers(MESSAGE_ID, T, TRUNX_BODY)
+        expected = hmac.digest(base64.b64decode(secret), f"{MESSAGE_ID}.{T}.".encode() + TRUNX_BODY, "sha256")
+        assert headers["webhook-signature"] == "v1," + base64.b64encode(expected).decode()
 
 
 def test_public_key_is_the_one_that_the_vendor_shows() -> None:

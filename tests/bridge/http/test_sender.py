@@ -312,7 +312,10 @@ async def test_the_deadline_counts_while_a_name_is_looked_up(
     assert (hasty.error, hasty.phases.dns) == ("timeout", None)
     over.set()
     assert (await patient).status == 204
+    (idle,) = (it for lying in sender._pool._idle.values() for it in lying)
+    idle.idle_since -= 4.6
     assert (await sender.post(url, {}, b"{}", 10)).status == 204
+    assert receiver.connections == 2
     # Whoever asks for the same name shares the answer, and one that gives up takes it from nobody.
     assert asked == ["slow.example"]
     await sender.close()
