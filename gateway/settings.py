@@ -220,7 +220,8 @@ class Settings(BaseSettings):
         (), description="private or special networks that webhooks may go to all the same, comma list"
     )
     webhook_default_secret: SecretStr | None = Field(
-        None, description="signs events that bring a URL no endpoint stands for: whsec_ and base64, or whsk_"
+        None,
+        description="signs events that bring a URL no endpoint stands for, whsec_ or whsk_; else a secret is made",
     )
     webhook_ca_file: Path | None = Field(None, description="authorities to trust for webhooks, PEM, besides the public")
     webhook_logs: int = Field(1_000, ge=1, le=1_000_000, description="deliveries kept in the log of each endpoint")

@@ -286,6 +286,21 @@ def test_a_webhook_is_created_with_curl(here: Callable[[str], str], start_gatewa
         redis_server.stop()
 
 
+def test_an_event_with_a_url_of_its_own(here: Callable[[str], str], start_gateway: Start, tmp_path: Path) -> None:
+    _program("curl")
+    redis_server = RedisServer("valkey", tmp_path / "valkey").start()
+    try:
+        own = start_gateway(redis_server.url)
+        script = snippet("webhook-own-url").replace("http://127.0.0.1:8080", own.url)
+        script = script.replace("https://example.com", "https://hook.invalid").replace("curl ", "curl -w '\\n' ")
+        script = script.replace(".venv/bin/gateway", f"{sys.executable} -m gateway")
+        published, secret = _run("sh", "-ec", script, gateway=own).splitlines()
+        assert len(json.loads(published)["ids"]) == 1, published
+        assert secret.startswith("whsec_")
+    finally:
+        redis_server.stop()
+
+
 def test_a_key_is_made_and_used(start_gateway: Start, tmp_path: Path) -> None:
     _program("curl")
     redis_server = RedisServer("valkey", tmp_path / "valkey").start()
@@ -303,16 +318,16 @@ def test_a_key_is_made_and_used(start_gateway: Start, tmp_path: Path) -> None:
         redis_server.stop()
 
 
-def _signed(dialect: str) -> tuple[str, dict[str, str], bytes]:
-    """(what the receiver knows, headers in lower case, body) of a webhook sent now."""
+def _signed(dialect: str, entropy: bytes = bytes(range(32)), age: float = 0.0) -> tuple[str, dict[str, str], bytes]:
+    """(what the receiver knows, headers in lower case, body) of a webhook sent `age` seconds ago."""
     scheme = DIALECTS[dialect].scheme
     assert scheme is not None
-    secret = make_secret(scheme, bytes(range(32)))
+    secret = make_secret(scheme, entropy)
     endpoint = Endpoint("whk_1", EndpointConfig(url="https://example.com/", dialect=dialect), (Secret(secret),), 0, 0)
     entry = [b"type", b"sms.delivered", b"data", b'{"id":"msg_1","n":1.0}']
     event = read_entry("events", b"1735732800000-0", entry)
     assert isinstance(event, Event)
-    request = Stationery(endpoint, Bodies(), "test").request(event, 1, "https://example.com/", time.time())
+    request = Stationery(endpoint, Bodies(), "test").request(event, 1, "https://example.com/", time.time() - age)
     return endpoint.public_key or secret, {k.lower(): v for k, v in request.headers.items()}, request.body
 
 
@@ -321,15 +336,27 @@ VERIFIED = [("standard", "standard"), ("standard", "cloudevents")] + [
 ]
 
 
+def _forgeries(dialect: str) -> list[tuple[str, dict[str, str], bytes]]:
+    """What must be refused: another byte, another secret, and a recording, where the signature has a time."""
+    known, headers, body = _signed(dialect)
+    other, _, _ = _signed(dialect, bytes(range(1, 33)))
+    recorded = [_signed(dialect, age=3600)] if dialect != "trunx" else []
+    return [(known, headers, body.replace(b"msg_1", b"msg_2")), (other, headers, body), *recorded]
+
+
+def test_every_dialect_that_signs_has_an_example() -> None:
+    assert {name for _, name in VERIFIED} == {name for name, it in DIALECTS.items() if it.scheme is not None}
+
+
 @pytest.mark.parametrize(("kind", "dialect"), VERIFIED)
 def test_signatures_verify_in_python(kind: str, dialect: str) -> None:
     space: dict[str, Any] = {}
     exec(snippet("verify-standard-python" if kind == "standard" else "verify-python"), space)
     verify = space["verify" if kind == "standard" else dialect.replace("-", "_")]
-    known, headers, body = _signed(dialect)
-    verify(known, headers, body)
-    with pytest.raises(Exception):  # noqa: B017 - each library has its own
-        verify(known, headers, body.replace(b"msg_1", b"msg_2"))
+    verify(*_signed(dialect))
+    for forged in _forgeries(dialect):
+        with pytest.raises(Exception):  # noqa: B017 - each library has its own
+            verify(*forged)
 
 
 @pytest.mark.parametrize(("kind", "dialect"), VERIFIED)
@@ -342,14 +369,17 @@ def test_signatures_verify_in_node(kind: str, dialect: str) -> None:
     script.write_text(
         f"""import * as verifiers from "./{module.name}";
 import fs from "node:fs";
-const [known, headers, body, forged] = JSON.parse(fs.readFileSync(0, "utf8"));
-verifiers.{name}(known, headers, Buffer.from(body));
-let refused = false;
-try {{ verifiers.{name}(known, headers, Buffer.from(forged)); }} catch {{ refused = true; }}
-console.log(refused ? "refused" : "ACCEPTED");
+const [good, ...forged] = JSON.parse(fs.readFileSync(0, "utf8"));
+const check = ([known, headers, body]) => verifiers.{name}(known, headers, Buffer.from(body));
+check(good);
+for (const one of forged) {{
+  let refused = false;
+  try {{ check(one); }} catch {{ refused = true; }}
+  console.log(refused ? "refused" : "ACCEPTED");
+}}
 """
     )
-    known, headers, body = _signed(dialect)
-    data = json.dumps([known, headers, body.decode(), body.decode().replace("msg_1", "msg_2")])
+    cases = [[known, headers, body.decode()] for known, headers, body in (_signed(dialect), *_forgeries(dialect))]
+    data = json.dumps(cases)
     done = subprocess.run([_program("node"), script], input=data, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "refused\n", done.stderr
+    assert done.stdout.split() == ["refused"] * (len(cases) - 1), done.stderr
