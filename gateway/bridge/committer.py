@@ -64,6 +64,7 @@ class Committer:
                 del self._dirty[pump]
             taken = [(pump, pump.take_commit()) for pump in pumps]
             self._writing = set(pumps)
+            self._metrics.flush()
             await self._write([(pump, commit) for pump, commit in taken if commit])
             self._writing.clear()
             if self._dirty:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections import Counter as Tally
 from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway.bridge.attempt import Attempt
+from gateway.bridge.bulk import BulkHistogram
 from gateway.telemetry import METRICS_FOLDER
 
 _DURATION: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
 _LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300)
-
+_KINDS: Final = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 
 MOST: Final = 20
 """Endpoints that are shown one by one, at the same time."""
@@ -44,19 +46,32 @@ class BridgeMetrics:
     """The metrics of the bridge of one process, in `registry`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._make_counters(registry)
+        self._make_gauges(registry)
+        self._ended: list[tuple[str, str, float]] = []
+        self._begun: list[float] = []
+
+    def _make_counters(self, registry: CollectorRegistry) -> None:
         self._attempts = Counter("gateway_webhook_attempts", "Attempts by result", ["result"], registry=registry)
         self._deliveries = Counter(
             "gateway_webhook_deliveries", "Deliveries settled, by status", ["status"], registry=registry
         )
-        self._duration = Histogram(
+        self._duration = BulkHistogram(
             "gateway_webhook_attempt_seconds", "Duration of attempts", buckets=_DURATION, registry=registry
         )
-        self._latency = Histogram(
+        self._latency = BulkHistogram(
             "gateway_webhook_added_latency_seconds",
             "From the event's id to the start of its first attempt",
             buckets=_LATENCY,
             registry=registry,
         )
+        self.commits = Counter("gateway_webhook_commits", "Commits to Redis, by result", ["result"], registry=registry)
+        for kind in (*_KINDS.values(), "other"):
+            self._attempts.labels(kind)
+        for status in ("delivered", "failed", "retrying"):
+            self._deliveries.labels(status)
+
+    def _make_gauges(self, registry: CollectorRegistry) -> None:
         total = partial(Gauge, registry=registry, multiprocess_mode="livesum")
         worst = partial(Gauge, registry=registry, multiprocess_mode="livemax")
         self.shards = total("gateway_webhook_shards_held", "Shards held by this process")
@@ -85,20 +100,23 @@ class BridgeMetrics:
                 ["endpoint"],
             )
         )
-        self.commits = Counter("gateway_webhook_commits", "Commits to Redis, by result", ["result"], registry=registry)
-        self._results = {name: self._attempts.labels(name) for name in ("2xx", "3xx", "4xx", "5xx", "other")}
-        self._statuses = {name: self._deliveries.labels(name) for name in ("delivered", "failed", "retrying")}
 
     def attempted(self, status: str, attempt: Attempt) -> None:
         """An attempt ended, and its delivery has `status` now."""
-        kind = attempt.error or f"{(attempt.status or 0) // 100}xx"
-        counter = self._results.get(kind)
-        if counter is None:
-            counter = self._results[kind] = self._attempts.labels(kind if attempt.error else "other")
-        counter.inc()
-        self._statuses[status].inc()
-        self._duration.observe(attempt.phases.total)
+        kind = attempt.error or _KINDS.get((attempt.status or 0) // 100, "other")
+        self._ended.append((kind, status, attempt.phases.total))
 
     def added_latency(self, seconds: float) -> None:
         """A first attempt starts this long after the event's id was made."""
-        self._latency.observe(seconds)
+        self._begun.append(seconds)
+
+    def flush(self) -> None:
+        """Show what was noted since the last time."""
+        ended, self._ended = self._ended, []
+        begun, self._begun = self._begun, []
+        for kind, count in Tally(kind for kind, _, _ in ended).items():
+            self._attempts.labels(kind).inc(count)
+        for status, count in Tally(status for _, status, _ in ended).items():
+            self._deliveries.labels(status).inc(count)
+        self._duration.observe_all([seconds for _, _, seconds in ended])
+        self._latency.observe_all(begun)

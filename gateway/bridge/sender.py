@@ -17,6 +17,7 @@ from typing import Final
 
 from gateway.bridge.attempt import Attempt, ErrorClass, Phases
 from gateway.bridge.egress import EgressBlocked, EgressGuard
+from gateway.bridge.http.deadlines import Deadlines
 from gateway.bridge.http.dialer import Dialer, HandshakeFailed, Unreachable
 from gateway.bridge.http.exchange import Exchange
 from gateway.bridge.http.pool import Pool
@@ -43,13 +44,14 @@ class Sender:
         self._dialer = Dialer(guard, self._resolver, tls)
         self._pool = Pool()
         self._loop = asyncio.get_running_loop()
-        self._under_way: set[Exchange] = set()
+        self._deadlines = Deadlines()
 
     async def close(self) -> None:
         """Close all connections; what is under way fails."""
         self._pool.close()
-        for exchange in list(self._under_way):
+        for exchange in self._deadlines.all():
             exchange.abort("internal", "the sender was closed")
+        self._deadlines.close()
         self._resolver.close()
         await asyncio.sleep(0)
 
@@ -66,17 +68,18 @@ class Sender:
         self, url: str, headers: dict[str, str], body: bytes, timeout: float, done: Callable[[Attempt], None]
     ) -> Exchange:
         """POST `body`; `done` gets the attempt, later, whatever happens. `timeout` is the deadline in seconds."""
-        attempt = Attempt(url, time.time(), headers, Phases(time.monotonic()))
-        exchange = Exchange(attempt, body, done, self._dial, self._under_way)
+        begun = time.monotonic()
+        attempt = Attempt(url, time.time(), headers, Phases(begun))
+        exchange = Exchange(attempt, body, done, self._dial)
+        exchange.slot = self._deadlines.add(exchange, begun + timeout)
         try:
             target = exchange.target = read_target(url)
             if not (target.origin.secure or self._allow_http):
                 raise EgressBlocked
             exchange.head = target.head + head_of(headers, len(body))
         except Exception as error:
-            exchange.timer = self._loop.call_later(0, exchange.fail, classify(error), _detail(error))
+            self._loop.call_soon(exchange.fail, classify(error), _detail(error))
             return exchange
-        exchange.timer = self._loop.call_later(timeout, exchange.expire)
         connection = self._pool.take(target.origin)
         if connection is None:
             self._dial(exchange)

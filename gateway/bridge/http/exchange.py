@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Exchange:
     """`done` is called once with the attempt, unless it is cancelled before. `renew` has it sent again elsewhere.
 
-    It is among `under_way` until then.
+    It is in `slot`, with what else expires then, until it is over.
     """
 
-    __slots__ = ("_done", "_renew", "_under_way", "attempt", "body", "connection", "dialing", "head", "target", "timer")
+    __slots__ = ("_done", "_renew", "attempt", "body", "connection", "dialing", "head", "slot", "target")
 
     def __init__(
         self,
@@ -28,7 +28,6 @@ class Exchange:
         body: bytes,
         done: Callable[[Attempt], None],
         renew: Callable[[Exchange], None],
-        under_way: set[Exchange],
     ) -> None:
         self.attempt = attempt
         self.head = b""
@@ -36,11 +35,9 @@ class Exchange:
         self.target: Target
         self.connection: Connection | None = None
         self.dialing: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.slot: set[Exchange]
         self._done: Callable[[Attempt], None] | None = done
         self._renew = renew
-        self._under_way = under_way
-        under_way.add(self)
 
     def finish(self) -> None:
         """The attempt says how it ended."""
@@ -85,10 +82,7 @@ class Exchange:
 
     def _release(self) -> Callable[[Attempt], None] | None:
         done, self._done = self._done, None
-        self._under_way.discard(self)
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        self.slot.discard(self)
         return done
 
     def _drop(self) -> None:
