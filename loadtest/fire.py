@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=float, default=4, help="seconds between two blows")
     parser.add_argument("--stall", type=float, default=12, help="seconds for which a bridge is stopped, at one blow")
     parser.add_argument("--calm", type=float, default=0.1, help="share of the events published before the first blow")
-    parser.add_argument("--drain", type=float, default=180, help="seconds to wait for the last delivery")
+    parser.add_argument("--drain", type=float, default=60, help="seconds without any arrival after which it is over")
     parser.add_argument("--seed", type=int, default=1)
 
 
@@ -144,6 +144,10 @@ class Field:
     def missing(self) -> int:
         wanted = [webhook_id for webhook_id, _ in self.published]
         return sum(target.missing(wanted) for target in self.targets)
+
+    def arrived(self) -> int:
+        """Deliveries, each counted once; also of events that Redis took without saying so."""
+        return sum(len(target.accepted) for target in self.targets)
 
     def delays(self, begin: float, end: float) -> list[float]:
         """Seconds from XADD to the healthy receivers, of what was published between two Unix times."""
@@ -260,7 +264,11 @@ async def measure(bench: Bench, args: argparse.Namespace) -> Row:
             target.heal()
         bench.say("healed; waiting for the last delivery")
         healed = time.monotonic()
-        await until(lambda: not scene.missing(), args.drain, every=0.25)
+        while (arrived := scene.arrived()) < len(scene.targets) * len(scene.published):
+            # As long as something arrives nothing is lost yet.
+            if not await until(lambda before=arrived: scene.arrived() > before, args.drain, every=0.25):  # type: ignore[misc]
+                break
+        await until(lambda: not scene.missing(), args.drain, every=1)
         drained = time.monotonic() - healed
         await asyncio.sleep(2)  # what comes twice comes late
         operator.cancel()
@@ -288,6 +296,9 @@ def _row(scene: Field, begun: float, drained: float) -> Row:
         "drained_s": drained,
     }
     row |= {f"blows: {kind}": kinds.count(kind) for kind in dict.fromkeys(kinds)}
+    wanted = [webhook_id for webhook_id, _ in scene.published]
+    row |= {f"lost: {it.fault}": it.missing(wanted) for it in scene.targets if it.missing(wanted)}
+    row |= {f"unexplained: {it.fault}": scene.unexplained(it) for it in scene.targets if scene.unexplained(it)}
     row |= {f"misbehaved: {it.fault}": it.misbehaved for it in scene.targets if it.fault is not None}
     return row
 

@@ -55,7 +55,8 @@ class Line:
 async def _converse(connection: Any, commands: tuple[Command, ...]) -> list[Any]:
     try:
         # In C: packing one by one in Python was a tenth of what a webhook costs.
-        await connection.send_packed_command([pack_command((*name.split(), *rest)) for name, *rest in commands], check_health=False)
+        packed = [pack_command((*name.split(), *rest)) for name, *rest in commands]
+        await connection.send_packed_command(packed, check_health=False)
         return [await _answer(connection) for _ in commands]
     except BaseException:
         # Answers that nobody has read would be taken for those of the next question.

@@ -69,7 +69,7 @@ FAULTS: dict[str, tuple[float, bool, Fault]] = {
     "drip": (0.02, False, _repeats(b"HTTP/1.1 200 OK\r\nX: ", b"y", 1.0)),
     "drip body": (0.02, True, _repeats(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"z", 1.0)),
     "301": (0.2, False, _says(_answer(301, "Location: /elsewhere\r\n"))),
-    "410": (0.003, False, _says(_answer(410))),
+    "410": (0.002, False, _says(_answer(410))),
     "429": (0.2, False, _says(_answer(429, "Retry-After: 1\r\n"))),
     "500": (0.2, False, _says(_answer(500, "", b"no"))),
     "endless head": (0.05, False, _repeats(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 4000 + b"\r\n", 0.0)),
