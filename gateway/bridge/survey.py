@@ -11,6 +11,7 @@ from gateway.events.position import milliseconds
 
 def survey(metrics: BridgeMetrics, pumps: Sequence[Pump], shards: int, now: float) -> None:
     """Set every gauge; `now` is Unix time in seconds."""
+    metrics.flush()
     broken = sum(pump.breaker.open for pump in pumps)
     metrics.shards.set(shards)
     metrics.endpoints.labels("open").set(broken)
