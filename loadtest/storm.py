@@ -55,6 +55,8 @@ async def storm(bench: Bench, args: argparse.Namespace, name: str) -> Row:
         try:
             size = peer.size(args.frame)
             last_id = await first_id(peer, publisher, size)
+            # The scout is gone for the server too, or its replay would warm what shall be cold.
+            await quiet(peer)
             await fill(publisher, args.behind, size, first=1)
             # The reader of the gateway has to be done with these events, or its reads would be counted.
             await quiet(peer)

@@ -20,7 +20,8 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 UNAVAILABLE: Final = (RedisError, OSError)
 """What any command may raise while Redis is away, failing over, loading, full or refusing us."""
 
-_RAW_COMMANDS = ("XREAD", "XRANGE", "XREVRANGE", "XINFO STREAM")
+
+_RAW_COMMANDS = ("XREAD", "XRANGE", "XREVRANGE")
 
 __all__ = ["UNAVAILABLE", "AuthenticationError", "Redis", "RedisError", "ResponseError", "connect"]
 

@@ -131,8 +131,10 @@ class Cursor:
             return [gap]
         floor = self.reader.window.floor
         if self.position <= floor < gap.id:
-            # Trimmed in Redis, but still in memory.
-            self.position = floor
-            return [gap._replace(id=floor)]
+            # Trimmed in Redis, but still in memory. A hole that begins there is the same hole.
+            following = self.reader.window.after(floor, 1)
+            resumed_at = following[0].id if following and isinstance(following[0], Gap) else floor
+            self.position = resumed_at
+            return [gap._replace(id=resumed_at)]
         self.position = entries[-1].id if entries else max(gap.id, floor)
         return [gap, *entries]

@@ -196,16 +196,16 @@ class Log:
         """The state of the stream, no older than what `reader` knows of it."""
         tail = reader.window.tail
         info = await self._shared_look(reader.stream)
-        if info.last_id < tail:
-            info = await self.store.info(reader.stream)
+        if info.last_id < tail:  # it began before the tail came; the next one has not begun yet
+            info = await self._shared_look(reader.stream)
         if info.last_id < tail:
             # Recreated: let the reader find out, or the cursor would begin in a life that is over.
             await reader.refresh()
-            info = await self.store.info(reader.stream)
+            info = await self._shared_look(reader.stream)
         return info
 
     async def _shared_look(self, stream: str) -> StreamInfo:
-        """XINFO STREAM, one at a time a stream: a storm of reconnects shares the answers."""
+        """One look at a time a stream: a storm of reconnects shares the answers."""
         task = self._looks.get(stream)
         if task is None:
             task = self._looks[stream] = asyncio.create_task(self.store.info(stream))
