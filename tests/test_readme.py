@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -130,6 +131,19 @@ def test_the_tables_are_those_of_the_code() -> None:
     text = README.read_text()
     assert renewed(text) == text, "run python -m tests.support.readme"
     assert all(f"<!-- generated: {name} -->" in text for name in PARTS)
+
+
+def test_the_tests_of_the_threat_table_exist() -> None:
+    rows = re.findall(r"^\|[^|]+\|[^|]+\|[^|]+\| (`tests/[^|]+) \|$", README.read_text(), re.MULTILINE)
+    assert len(rows) >= 12
+    path = ""
+    for name in re.findall(r"`([^`]+)`", " ".join(rows)):
+        file, _, function = name.rpartition("::") if "::" in name else ("", "", name)
+        if name.endswith(".py"):
+            path, function = name, ""
+        path = file or path
+        text = (README.parent / path).read_text()
+        assert not function or re.search(rf"^(async )?def {function}\(", text, re.MULTILINE), name
 
 
 def test_files_that_are_linked_exist() -> None:

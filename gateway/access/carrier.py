@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 COOKIE = "gateway_token"
@@ -18,12 +17,14 @@ Headers = Iterable[tuple[bytes, bytes]]
 """As ASGI has them: names in lower case."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """What was sent, and how. Its text is never shown."""
 
     kind: Kind
-    text: str = field(repr=False)
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Credential(kind={self.kind!r})"
 
 
 class Unusable(Exception):

@@ -132,7 +132,10 @@ class Gate:
         current = self.holder(caller)
         if current is None:
             raise Unauthenticated("the key or token has ended")
-        address = self.policy.address(head_of(request.scope)) if self.policy.count_addresses else None
+        address = None
+        if self.policy.count_addresses:
+            client = request.scope.get("client")
+            address = self.policy.address(client[0] if client else None, request.scope["headers"])
         return self.sessions.open(current, wish, streams, address)
 
     def meter_publish(self, caller: Principal, events: int, size: int) -> None:
@@ -196,7 +199,7 @@ class Gate:
         try:
             return self._recall(credential)
         except LookupError:
-            if self.attempts.over(self.policy.address(head), credential.text):
+            if self.attempts.over(self.policy.address(head.peer, head.headers), credential.text):
                 raise OverLimit(
                     "attempts", "too many unknown keys or tickets from this address", retry_after=1
                 ) from None
@@ -223,7 +226,7 @@ class Gate:
 
     async def _look_up(self, credential: Credential, head: Head) -> Principal:
         """Whose `credential` it is that memory does not know."""
-        address = self.policy.address(head)
+        address = self.policy.address(head.peer, head.headers)
         self.attempts.begin(address, credential.text)
         principal = await self._authenticate(credential)
         self.attempts.forgive(address, credential.text)

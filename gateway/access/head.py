@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Headers = list[tuple[bytes, bytes]]
 """As ASGI has them: names in lower case, values without the blanks around them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """`path` is decoded, `query` is not; `peer` is the address of whoever holds the other end of the connection."""
 
     method: str
@@ -26,10 +24,6 @@ class Head:
             if key == name:
                 return value.decode("latin-1")
         return None
-
-    def all(self, name: bytes) -> list[str]:
-        """Every header of this name."""
-        return [value.decode("latin-1") for key, value in self.headers if key == name]
 
 
 def head_of(scope: Mapping[str, Any]) -> Head:

@@ -207,22 +207,22 @@ class KeyRing:
 
     def current(self, id_: str) -> Principal | None:
         """The rights that ``key:<id>`` has now; None when it is revoked, expired or gone."""
-        record = self._records.get(id_.removeprefix("key:"))
-        if record is None or record.revoked is not None or record.principal.expired(self._now()):
-            return None
-        return record.principal
+        return self._rights(self._records.get(id_.removeprefix("key:")))
 
     def recall(self, key: str) -> Principal | None:
         """Whose key this is, if it is good. Raises `LookupError` for one that only Redis can tell about."""
-        if _SHAPE.match(key) is None:
-            return None
         digest = digest_of(key)
         record = self._by_digest.get(digest)
-        if record is None:
-            if digest in self._absent:
-                return None
-            raise LookupError
-        return self.current(record.id) if hmac.compare_digest(record.digest, digest) else None
+        if record is not None:
+            return self._rights(record) if hmac.compare_digest(record.digest, digest) else None
+        if digest in self._absent or _SHAPE.match(key) is None:
+            return None
+        raise LookupError
+
+    def _rights(self, record: KeyRecord | None) -> Principal | None:
+        if record is None or record.revoked is not None or record.principal.expired(self._now()):
+            return None
+        return record.principal
 
     async def find(self, key: str) -> Principal | None:
         """Whose key this is, if it is good. Raises nothing: with Redis away memory answers."""

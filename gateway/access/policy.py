@@ -10,7 +10,7 @@ from typing import Final
 from gateway.access.address import Addresses
 from gateway.access.carrier import COOKIE, is_same_origin
 from gateway.access.cors import Origins
-from gateway.access.head import Head
+from gateway.access.head import Head, Headers
 from gateway.access.principal import Refused
 
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
@@ -32,9 +32,10 @@ class Policy:
     addresses: Addresses
     count_addresses: bool = False
 
-    def address(self, head: Head) -> str | None:
+    def address(self, peer: str | None, headers: Headers) -> str | None:
         """Whose request it is, as an address: see `Addresses.client`."""
-        return self.addresses.client(head.peer, head.all(b"x-forwarded-for"))
+        forwarded = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+        return self.addresses.client(peer, forwarded)
 
     def check_cookie(self, head: Head) -> None:
         """A browser adds the cookie whoever's page asks: only our own pages and those of named origins may.

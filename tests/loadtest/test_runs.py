@@ -110,9 +110,9 @@ def test_abuse_refuses_every_bad_key_and_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_connect_with_and_without_a_key(tmp_path: Path) -> None:
-    found = run(tmp_path, "connect", "--keys", "--connections", "50", "--events", "2")
+    found = run(tmp_path, "connect", "--keys", "--connections", "50", "--events", "2", "--pairs", "2")
     assert set(found["rows"]) == {"gateway, open", "gateway, with a key"}
-    assert all(row["lost"] == 0 and row["connects_per_s"] > 0 for row in found["rows"].values())
+    assert all(row["lost"] == 0 and row["cpu_us_per_connect"] > 0 for row in found["rows"].values())
     assert [target["letter"] for target in found["targets"]] == ["D", "D"]
 
 
