@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.bridge import egress
 from gateway.bridge.egress import EgressGuard
 from gateway.bridge.http.resolver import Address, Resolver
 from gateway.bridge.sender import Sender
@@ -167,3 +168,12 @@ def test_addresses_of_this_machine_are_refused() -> None:
             pytest.skip("no route")
         ours = probe.getsockname()[0]
     assert not guard.permits(ip_address(ours))
+
+
+def test_an_address_of_this_machine_is_denied_whatever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    public = ip_address("8.8.8.8")
+    assert EgressGuard().permits(public)
+    assert not egress._is_ours(public)
+    assert egress._is_ours(ip_address("127.0.0.1"))
+    monkeypatch.setattr(egress, "_is_ours", lambda address: address == public)
+    assert not EgressGuard().permits(public)
