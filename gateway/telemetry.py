@@ -60,7 +60,9 @@ class Telemetry:
             multiprocess_mode="livemin",
         )
         self.events_trimmed = counter("gateway_events_trimmed", "Events dropped by retention")
+        # Looking a label up takes longer than all else about counting.
         self._refused: dict[str, Counter] = {}
+        self._closed: dict[str, Counter] = {}
         self.requests_refused = counter(
             "gateway_requests_refused", "Requests without the right or over a limit, by reason", ["reason"]
         )
@@ -94,7 +96,10 @@ class Telemetry:
     def closed(self, representation: str, reason: str) -> None:
         """A subscription ended."""
         self._open[representation].dec()
-        self.connections_closed.labels(reason).inc()
+        counter = self._closed.get(reason)
+        if counter is None:
+            counter = self._closed[reason] = self.connections_closed.labels(reason)
+        counter.inc()
 
     def wrote(self, events: int, size: int, *, replay: bool) -> None:
         """Events were handed to a connection."""
@@ -106,7 +111,7 @@ class Telemetry:
     def refused(self, reason: str) -> None:
         """A request was turned away: no credential, no right, or a limit."""
         counter = self._refused.get(reason)
-        if counter is None:  # looking a label up takes longer than all else about a refusal
+        if counter is None:
             counter = self._refused[reason] = self.requests_refused.labels(reason)
         counter.inc()
 

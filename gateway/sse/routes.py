@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access.gate import Gate
+from gateway.access.head import head_of
 from gateway.access.sessions import Reason, Session
 from gateway.backend.connection import UNAVAILABLE
 from gateway.errors import Problem, unavailable
@@ -101,9 +102,9 @@ class _Reader:
 
     def read(self, request: Request) -> EventsRequest:
         """What is asked for. Raises `Problem`."""
-        headers = request.headers
-        query: bytes = request.scope["query_string"]
-        key = (query, headers.get("accept", ""), headers.get("last-event-id", ""))
+        head = head_of(request.scope)
+        query = head.query
+        key = (query, head.get(b"accept") or "", head.get(b"last-event-id") or "")
         wanted = self._known.get(key)
         if wanted is None:
             wanted = self._parse(*key)
