@@ -139,15 +139,33 @@ def _wanted(annotation: Any) -> tuple[type[BaseSettings], Iterable[str]] | None:
     return None
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each parameter that is annotated with a settings class by the flags of that class."""
-    hints = get_type_hints(command, include_extras=True)
-    wanted = {name: found for name, hint in hints.items() if name != "return" and (found := _wanted(hint))}
-    own = [
-        parameter.replace(annotation=hints[name])
-        for name, parameter in inspect.signature(command).parameters.items()
-        if name not in wanted
+def _is_group(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, tuple) and hasattr(annotation, "_fields")
+
+
+def _members(group: type[Any]) -> list[inspect.Parameter]:
+    """The options of a group, a `NamedTuple` whose fields are annotated as a command's parameters are."""
+    hints, defaults = get_type_hints(group, include_extras=True), group._field_defaults
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
+        for name, hint in hints.items()
     ]
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace each parameter that is annotated with a settings class by the flags of that class.
+
+    One that is annotated with a `NamedTuple` stands for the options that are its fields.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if _is_group(hint)}
+    wanted = {name: found for name, hint in hints.items() if name != "return" and (found := _wanted(hint))}
+    own: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name in groups:
+            own += _members(groups[name])
+        elif name not in wanted:
+            own.append(parameter.replace(annotation=hints[name]))
     flags = [_option(kind, field, kind.model_fields[field]) for kind, fields in wanted.values() for field in fields]
 
     @functools.wraps(command)
@@ -155,6 +173,8 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         for name, (kind, fields) in wanted.items():
             taken = {field: arguments.pop(field) for field in fields}
             arguments[name] = load(kind, {field: value for field, value in taken.items() if value is not None})
+        for name, group in groups.items():
+            arguments[name] = group(**{field: arguments.pop(field) for field in group._fields})
         command(**arguments)
 
     parameters = [*own, *flags]

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from rich.table import Table
@@ -32,16 +32,24 @@ T = TypeVar("T")
 _ID = re.compile(r"key_[0-9a-f]{16}\Z")
 _Where = Annotated[Settings, Only("redis_url", "data_dir")]
 _Scopes = Annotated[str | None, typer.Option(help=f"Comma list of {', '.join(SCOPES)}.")]
-_Tenant = Annotated[str | None, typer.Option(help="Sees and publishes events of this tenant only.")]
-_Channels = Annotated[str | None, typer.Option(help="Comma list of channels and globs; default all.")]
-_Types = Annotated[str | None, typer.Option(help="Comma list of event types and globs; default all.")]
-_Streams = Annotated[str | None, typer.Option(help="Comma list of stream keys and globs; default all.")]
-_Expires = Annotated[str | None, typer.Option(help="Ends after this long: 12h, 90d; or never.")]
-_Limit = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=N", help=f"A limit of its own, repeatable; 0 = none. Names: {', '.join(LIMITS)}."),
-]
 _Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+
+class _Rights(NamedTuple):
+    """What a key may do; None: not named."""
+
+    tenant: Annotated[str | None, typer.Option(help="Sees and publishes events of this tenant only.")] = None
+    channels: Annotated[str | None, typer.Option(help="Comma list of channels and globs; default all.")] = None
+    types: Annotated[str | None, typer.Option(help="Comma list of event types and globs; default all.")] = None
+    streams: Annotated[str | None, typer.Option(help="Comma list of stream keys and globs; default all.")] = None
+    expires: Annotated[str | None, typer.Option(help="Ends after this long: 12h, 90d; or never.")] = None
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N", help=f"A limit of its own, repeatable; 0 = none. Names: {', '.join(LIMITS)}."),
+    ] = None
+
+
+_NONE = _Rights()
 
 
 @app.command()
@@ -50,18 +58,12 @@ def create(
     settings: _Where,
     name: Annotated[str, typer.Option(help="What the key is for.")],
     scopes: Annotated[str, typer.Option(help=f"Comma list of {', '.join(SCOPES)}.")],
-    tenant: _Tenant = None,
-    channels: _Channels = None,
-    types: _Types = None,
-    streams: _Streams = None,
-    expires: _Expires = None,
-    limit: _Limit = None,
+    rights: _Rights = _NONE,
     as_json: _Json = False,
 ) -> None:
     """Make a key. It is shown this once: Redis keeps its hash."""
-    rights = _rights(tenant, channels, types, streams, expires)
-    limits = _limits(limit)
-    record, key = _run(settings, lambda store: store.create(name, _list(scopes), rights, limits))
+    given, limits = _rights(rights), _limits(rights.limit)
+    record, key = _run(settings, lambda store: store.create(name, _list(scopes), given, limits))
     if as_json:
         console.write_json({"id": record.id, "key": key, **record.view(time.time())})
         return
@@ -95,18 +97,13 @@ def update(
     settings: _Where,
     id: Annotated[str, typer.Argument(help="The key's id, key_...")],
     scopes: _Scopes = None,
-    tenant: _Tenant = None,
-    channels: _Channels = None,
-    types: _Types = None,
-    streams: _Streams = None,
-    expires: _Expires = None,
-    limit: _Limit = None,
+    rights: _Rights = _NONE,
     as_json: _Json = False,
 ) -> None:
     """Give a key other rights; they count within 2 s, for open streams too. What is not named stays."""
-    rights = _rights(tenant, channels, types, streams, expires)
-    given, limits = None if scopes is None else _list(scopes), _limits(limit)
-    record = _run(settings, lambda store: store.change(_id(id), given, rights, limits))
+    given, limits = _rights(rights), _limits(rights.limit)
+    wanted = None if scopes is None else _list(scopes)
+    record = _run(settings, lambda store: store.change(_id(id), wanted, given, limits))
     if as_json:
         console.write_json(record.view(time.time()))
     else:
@@ -136,18 +133,13 @@ def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _rights(
-    tenant: str | None, channels: str | None, types: str | None, streams: str | None, expires: str | None
-) -> dict[str, Any]:
-    rights: dict[str, Any] = {} if tenant is None else {"tenant": tenant}
-    rights |= {
-        name: _list(value)
-        for name, value in (("channels", channels), ("types", types), ("streams", streams))
-        if value is not None
-    }
-    if expires is not None:
+def _rights(options: _Rights) -> dict[str, Any]:
+    rights: dict[str, Any] = {} if options.tenant is None else {"tenant": options.tenant}
+    lists = {"channels": options.channels, "types": options.types, "streams": options.streams}
+    rights |= {name: _list(value) for name, value in lists.items() if value is not None}
+    if options.expires is not None:
         try:
-            rights["expires_at"] = None if expires == "never" else time.time() + parse_duration(expires)
+            rights["expires_at"] = None if options.expires == "never" else time.time() + parse_duration(options.expires)
         except ValueError as error:
             console.wrong_usage(f"--expires: {error}")
     return rights
