@@ -85,7 +85,7 @@ class Gate:
             await asyncio.sleep(_TICK)
 
     async def require(self, request: Request, scope: Scope) -> Principal:
-        """Who sends `request`, if that one has `scope`. Raises `Unauthenticated`, `Refused`, `Problem`."""
+        """Who sends `request`, if that one has `scope`. Raises as `identify`."""
         caller = await self.identify(request)
         caller.demand(scope)
         return caller
@@ -94,7 +94,7 @@ class Gate:
         """Whether `require` would let it pass."""
         try:
             await self.require(request, scope)
-        except (Unauthenticated, Refused, Problem):
+        except (Unauthenticated, Refused, OverLimit, Problem):
             return False
         return True
 

@@ -113,6 +113,8 @@ async def test_unknown_keys_are_looked_up_a_few_times_a_second(closed: tuple[Gat
         for bad in ("gwk_short", "nonsense", expired, hs256({"sub": "u"}, "another secret, long enough to be one")):
             assert (await ask(gateway, get(bad))).status == 401
         assert (await ask(gateway, get("gwt_" + "x" * 43))).status == 401, "a ticket comes in the URL only"
+        probe = get(unknown()).replace(b"/api/events?stream=t.a", b"/readyz")
+        assert (await ask(gateway, probe)).status == 200, "an open path stays open"
         ticket = GET.replace("?", "?ticket=gwt_" + "x" * 43 + "&") + "\r\n"
         assert (await ask(gateway, ticket.encode())).status in (401, 429)
     metrics = (await ask(gateway, get(key).replace(b"/api/events?stream=t.a", b"/metrics"))).body.decode()
