@@ -15,7 +15,7 @@ from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, NoScriptError
 
 from gateway.backend.connection import Redis
-from gateway.backend.exchange import Command, exchange
+from gateway.backend.exchange import Command, Line
 from gateway.bridge.delivery import Delivery
 from gateway.bridge.job import CANCELLED, read_jobs
 from gateway.bridge.scripts import CLAIM, COMMIT, ENTER
@@ -82,6 +82,7 @@ class Ledger:
 
     def __init__(self, client: Redis, *, logs_kept: int = 1000) -> None:
         self._client: Any = client
+        self._line = Line(client)
         self._logs_kept = logs_kept
         self._claim = client.register_script(CLAIM)
         self._commit = hashlib.sha1(COMMIT.encode()).hexdigest()
@@ -113,16 +114,16 @@ class Ledger:
         )
 
     async def commit(self, commits: Sequence[Commit]) -> list[bool]:
-        """Write them in one round trip. False: a later owner has the endpoint, or it is gone; nothing was written."""
+        """Write them in one round trip, one call at a time. False: a later owner has the endpoint, or it is gone; nothing was written."""
         news = [_added(stream, fields) for commit in commits for stream, fields in commit.outbox]
         calls = [(commit, self._call(commit, args)) for commit in commits for args in self._arguments(commit)]
         scripts = [call for _, call in calls]
-        replies = await exchange(self._client, *news, *scripts, timeout=_PATIENCE)
+        replies = await self._line.ask(*news, *scripts, timeout=_PATIENCE)
         replies = replies[len(news) :]
         if any(isinstance(reply, NoScriptError) for reply in replies):
             # A Redis that was restarted has forgotten the script. Sending it along each time would cost more.
             await self._client.script_load(COMMIT)
-            replies = await exchange(self._client, *scripts, timeout=_PATIENCE)
+            replies = await self._line.ask(*scripts, timeout=_PATIENCE)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
