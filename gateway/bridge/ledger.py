@@ -114,7 +114,10 @@ class Ledger:
         )
 
     async def commit(self, commits: Sequence[Commit]) -> list[bool]:
-        """Write them in one round trip, one call at a time. False: a later owner has the endpoint, or it is gone; nothing was written."""
+        """Write them in one round trip. False: a later owner has the endpoint, or it is gone; nothing was written.
+
+        One call at a time.
+        """
         news = [_added(stream, fields) for commit in commits for stream, fields in commit.outbox]
         calls = [(commit, self._call(commit, args)) for commit in commits for args in self._arguments(commit)]
         scripts = [call for _, call in calls]

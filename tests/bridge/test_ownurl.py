@@ -48,7 +48,8 @@ async def test_without_any_endpoint_or_secret(http: httpx.AsyncClient, here: Her
     # The secret that it has is the gateway's; a new one is shown at rotation, as for any endpoint.
     made = (await http.post(f"{WAY}/rotate-secret", json={"overlap_seconds": 0})).json()
     assert here.gateway.bridge is not None
-    assert (worker := here.gateway.bridge.worker) is not None
+    worker = here.gateway.bridge.worker
+    assert worker is not None
     pump = worker.pumps["whk_url_events"]
     await wait_until(lambda: pump.endpoint.secrets[0].text == made["secret"], "the bridge knows it")
     second = await here.gateway.store.append(
