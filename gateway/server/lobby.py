@@ -49,16 +49,11 @@ class Lobby(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock."""
         self._transport = cast(asyncio.Transport, transport)
-        self._state.connections.add(self)  # so that the server's end is ours too
         self._deadline = self._loop.call_later(self.request_timeout, self._transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone, before it has said what it wants."""
-        self._leave()
-
-    def shutdown(self) -> None:
-        """The server ends."""
-        self._transport.close()
+        self._deadline.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Wait for the end of the head."""
@@ -82,15 +77,11 @@ class Lobby(asyncio.Protocol):
         self._heard = b""
 
     def _hand_over(self) -> None:
-        self._leave()
+        self._deadline.cancel()
         protocol = self._make()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(self._heard)
-
-    def _leave(self) -> None:
-        self._deadline.cancel()
-        self._state.connections.discard(self)
 
     def _answer(self, problem: Problem, head: Head) -> bytes:
         date = b"".join(b"%b: %b\r\n" % pair for pair in self._state.default_headers)
