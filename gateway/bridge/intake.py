@@ -53,7 +53,7 @@ class Intake:
         consumer: Consumer,
     ) -> None:
         self.wants = wants
-        self.lanes = Lanes(state.position, lambda: feed.position)
+        self.lanes = Lanes(state.position, state.ahead, lambda: feed.position)
         self.retries = Retries(endpoint_id, tools.ledger, state.retries, state.next_due)
         self._endpoint_id = endpoint_id
         self._feed = feed

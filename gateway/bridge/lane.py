@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from gateway.bridge.ahead import NOTHING, Ahead
 from gateway.bridge.job import Job
 from gateway.events.event import Event
 from gateway.events.position import EventId, before
@@ -23,9 +24,14 @@ _READ: Final = 256
 
 
 class Lane:
-    """`job` is None for the endpoint's own way. `tail` tells how far the feed has come."""
+    """`job` is None for the endpoint's own way. `tail` tells how far the feed has come.
 
-    def __init__(self, position: EventId, tail: Callable[[], EventId], job: Job | None = None) -> None:
+    `ahead` is what an earlier owner had settled beyond `position`.
+    """
+
+    def __init__(
+        self, position: EventId, tail: Callable[[], EventId], job: Job | None = None, ahead: Ahead = NOTHING
+    ) -> None:
         self.job = job
         self.live = False
         self.cursor: Cursor | None = None
@@ -36,6 +42,7 @@ class Lane:
         self._scanned = position
         self._queue: deque[Event] = deque()
         self._started: dict[EventId, None] = {}
+        self._before = ahead
         self.waiting = False
         """Until the feed has come to where this lane is."""
         self._taken = 0
@@ -80,9 +87,18 @@ class Lane:
             return before(event_id)
         return before(self._queue[0].id) if self._queue else self.scanned
 
+    def ahead(self) -> Ahead:
+        """What is settled beyond `low_water`: one attempt that hangs holds the position back, not what comes after."""
+        reached = before(self._queue[0].id) if self._queue else self.scanned
+        until = max(reached, self._before.until)
+        unread = [event_id for event_id in self._before.open if event_id > self.scanned]
+        queued = [event.id for event in self._queue if event.id <= until] if until > reached else []
+        still_open = (*self._started, *queued, *unread)
+        return Ahead(until, frozenset(still_open)) if still_open else NOTHING
+
     def offer(self, event: Event) -> bool:
         """Take an event at the tail; False when the lane is not live, or has just fallen behind."""
-        if not self.live:
+        if not self.live or self._before.settled(event.id):
             return False
         if len(self._queue) >= QUEUE:
             self.live = False
@@ -119,6 +135,7 @@ class Lane:
         """Go on after a hole."""
         if gap.reason == "recreated":
             self.life += 1
+            self._before = NOTHING
             self._started.clear()
             self._queue.clear()
         if self.job is not None and gap.reason == "recreated":
@@ -141,7 +158,7 @@ class Lane:
             elif self.job is not None and item.id > self.job.until:
                 self.finished = True
                 break
-            elif isinstance(item, Event) and wants(item):
+            elif isinstance(item, Event) and wants(item) and not self._before.settled(item.id):
                 self._queue.append(item)
         self._scanned = cursor.position
         if self.job is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.bridge.ahead import Ahead
 from gateway.bridge.job import Job
 from gateway.bridge.lane import Lane
 from gateway.events.event import Event
@@ -13,8 +14,8 @@ from gateway.events.position import EventId
 class Lanes:
     """`main` is the endpoint's own; replays come after it, oldest first."""
 
-    def __init__(self, position: EventId, tail: Callable[[], EventId]) -> None:
-        self.main = Lane(position, tail)
+    def __init__(self, position: EventId, ahead: Ahead, tail: Callable[[], EventId]) -> None:
+        self.main = Lane(position, tail, ahead=ahead)
         self._tail = tail
         self._all = [self.main]
 

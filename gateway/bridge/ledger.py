@@ -16,6 +16,7 @@ from redis.exceptions import LockError, NoScriptError
 
 from gateway.backend.connection import Redis
 from gateway.backend.exchange import Command, Line
+from gateway.bridge.ahead import Ahead
 from gateway.bridge.delivery import Delivery
 from gateway.bridge.job import CANCELLED, read_jobs
 from gateway.bridge.scripts import CLAIM, COMMIT, ENTER
@@ -43,6 +44,7 @@ class State:
     """What an owner finds. Times are Unix seconds."""
 
     position: EventId
+    ahead: Ahead
     failing_since: float | None
     retries: int
     next_due: int | None
@@ -107,6 +109,7 @@ class Ledger:
         since = known.get(b"failing_since", b"")
         return State(
             position=parse_id(known[b"position"].decode()),
+            ahead=Ahead.load(known.get(b"ahead", b"").decode()),
             failing_since=float(since) if since else None,
             retries=count,
             next_due=int(float(first[1])) if first else None,

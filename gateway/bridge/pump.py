@@ -64,6 +64,7 @@ class Pump:
         self._equip(endpoint)
         self._pending = Commit(endpoint.id, epoch)
         self._written = state.position
+        self._ahead = state.ahead.dump()
         self._running = True
         self._alarm = Alarm(tools.clock, self.kick)
         self._flights: set[Flight] = set()
@@ -277,6 +278,9 @@ class Pump:
         position = self.main.low_water()
         if position != self._written:
             commit.state["position"] = format_id(position)
+        ahead = self.main.ahead().dump()
+        if ahead != self._ahead:
+            commit.state["ahead"] = self._ahead = ahead
         commit.replays.update((job.id, job.dump()) for job in self._intake.lanes.progress())
         return commit
 

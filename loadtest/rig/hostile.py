@@ -137,8 +137,8 @@ class Target:
             left = _REQUESTS_OVER_TLS if self._tls is not None else 1 << 30
             while left and await self._request(reader, writer):
                 left -= 1
-        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError, TimeoutError):
-            pass
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError, ssl.SSLError, TimeoutError):
+            pass  # cancelled: the loop ends, and asyncio would tell of every connection
         finally:
             self._writers.discard(writer)
             writer.close()

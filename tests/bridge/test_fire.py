@@ -14,8 +14,9 @@ import pytest
 from gateway.events.position import parse_id
 from loadtest import fire
 from tests.bridge.child import READY
-from tests.bridge.receiver import Receiver
+from tests.bridge.receiver import OK, Receiver
 from tests.bridge.rig import Rig
+from tests.bridge.test_hostile import hang
 from tests.support.child import ROOT, Child
 from tests.support.redisserver import RedisServer
 from tests.support.wait import wait_until
@@ -94,6 +95,39 @@ async def test_killed_at_the_worst_moment(
     assert await rig.statuses(endpoint) == ["delivered"] * 300
 
 
+async def test_what_is_behind_a_hanging_attempt_does_not_come_again(
+    rig: Rig, bridges: Bridges, receiver: Receiver
+) -> None:
+    held: set[str] = set()
+    receiver.answer = lambda received: hang if received.event_id in held else OK
+    endpoint = await rig.endpoint(receiver.url, driven=False, timeout=60)
+    first = await rig.publish(100)
+    held |= {first[3], first[50]}
+    for _ in range(2):
+        bridge = await bridges.start()
+        wanted = await rig.publish(100)
+        await wait_until(lambda wanted=wanted: set(receiver.ids) >= set(wanted), "all are delivered", 60)
+
+        async def recorded() -> bool:
+            return (await rig.statuses(endpoint)).count("delivered") == len(set(receiver.ids)) - 2
+
+        await wait_until(recorded, "and written down")
+        assert await rig.bridge.ledger.position(endpoint.id) < parse_id(first[3])  # type: ignore[operator]
+        bridge.kill()
+    held.clear()
+    await bridges.start()
+    await wait_until(lambda: len(receiver.requests) >= 300 + 4, "those that hung are delivered", 60)
+
+    async def settled() -> bool:
+        return await rig.bridge.ledger.position(endpoint.id) == parse_id(wanted[-1])
+
+    await wait_until(settled, "the position is at the end")
+    assert {event_id: count for event_id, count in Counter(receiver.ids).items() if count > 1} == {
+        first[3]: 3,
+        first[50]: 3,
+    }
+
+
 async def test_who_loses_the_lease_without_noticing_writes_nothing(
     rig: Rig, bridges: Bridges, receiver: Receiver
 ) -> None:
@@ -109,9 +143,9 @@ async def test_who_loses_the_lease_without_noticing_writes_nothing(
 
     await wait_until(settled, "all is committed")
     before = len(receiver.requests)
-    await wait_until(
-        lambda: "endpoint.fenced" in stalled.output() or "lease.lost" in stalled.output(), "the first one is back"
-    )
+    # What it had delivered it wants to write down, with the position that it knows.
+    await wait_until(lambda: "endpoint.fenced" in stalled.output(), "the first one is back, and refused")
+    assert await settled()
     (last,) = await rig.publish()
     await wait_until(lambda: last in receiver.ids, "delivered")
     assert len(receiver.requests) == before + 1
