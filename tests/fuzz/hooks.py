@@ -30,6 +30,9 @@ def filter_case(context: Any, case: Any) -> bool:
     # What a secret or a header may be depends on the dialect.
     if body.get("secret") is not None or body.get("headers"):
         return False
+    # 16.0 is an integer to JSON Schema, and none to us.
+    if isinstance(body.get("max_in_flight"), float):
+        return False
     query, headers = _given(case.query), _given(case.headers)
     if "since" in query and "last" in query:
         return False
