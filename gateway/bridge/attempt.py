@@ -73,7 +73,7 @@ class Attempt:
             "detail": self.detail,
             "response": {
                 "headers": masked(self.response_headers),
-                "body": self.body.decode("utf-8", "replace"),
+                "body": self.body.decode("utf-8", "replace") if self.body else "",
                 "truncated": self.truncated,
             },
             "duration": {

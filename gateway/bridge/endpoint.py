@@ -40,7 +40,11 @@ def _is_secretive(name: str) -> bool:
 
 def masked(headers: Mapping[str, str]) -> dict[str, str]:
     """`headers` with the values of those that carry credentials replaced."""
-    return {name: MASK if _is_secretive(name) else value for name, value in headers.items()}
+    masked = dict(headers)
+    for name in headers:
+        if _is_secretive(name):
+            masked[name] = MASK
+    return masked
 
 
 def _url(text: str) -> str:

@@ -210,14 +210,16 @@ class Pump:
 
     def _arm(self, now: float) -> None:
         """Set the timer to when something may be possible that is not now."""
-        times = [self._health.quiet_until]
+        times = []
+        if self._health.quiet_until > now:
+            times.append(self._health.quiet_until)
         if self.breaker.open:
             times.append(self.breaker.probe_at)
         if self.retries.next_due is not None:
             times.append(self.retries.next_due / 1000)
         if self._rate.next_at > now and (self._intake.lanes.queued or self.retries.ready):
             times.append(self._rate.next_at)
-        at = min((time for time in times if time > now), default=0.0)
+        at = min((time for time in times if time > now), default=0.0) if times else 0.0
         if at:
             self._alarm.set(at, now)
 

@@ -33,18 +33,21 @@ class Bodies:
     """Bodies that several endpoints can share, the latest few."""
 
     def __init__(self) -> None:
-        self._bodies: OrderedDict[tuple[str, Event], bytes] = OrderedDict()
+        self._bodies: OrderedDict[tuple[str, int], tuple[Event, bytes]] = OrderedDict()
 
     def get(self, dialect: Dialect, event: Event, attempt: int, url: str) -> bytes:
         """As `body_of`."""
         if dialect.per_attempt or dialect.javascript:
             return body_of(dialect, event, attempt, url)
-        key = (dialect.envelope, event)
-        body = self._bodies.get(key)
-        if body is None:
-            body = self._bodies[key] = body_of(dialect, event, attempt, url)
-            if len(self._bodies) > _SHARED:
-                self._bodies.popitem(last=False)
+        # Endpoints at the tail get the same object; to compare its bytes would cost as much as to encode them.
+        key = (dialect.envelope, id(event))
+        known = self._bodies.get(key)
+        if known is not None and known[0] is event:
+            return known[1]
+        body = body_of(dialect, event, attempt, url)
+        self._bodies[key] = (event, body)
+        if len(self._bodies) > _SHARED:
+            self._bodies.popitem(last=False)
         return body
 
 
