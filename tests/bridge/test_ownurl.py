@@ -61,7 +61,7 @@ async def test_without_any_endpoint_or_secret(http: httpx.AsyncClient, here: Her
     assert first in [line["eventId"] for line in lines]
 
 
-async def test_it_is_the_gateways_own(http: httpx.AsyncClient, receiver: Receiver) -> None:
+async def test_it_is_the_gateways_own(http: httpx.AsyncClient, here: Here, receiver: Receiver) -> None:
     await publish(http, receiver.url)
     await wait_until(lambda: receiver.requests, "delivered")
     assert (await http.get("/api/webhooks")).json() == {"webhooks": []}
@@ -69,6 +69,10 @@ async def test_it_is_the_gateways_own(http: httpx.AsyncClient, receiver: Receive
     assert (await http.patch(WAY, json={"url": receiver.url})).status_code == 409
     assert (await http.post(f"{WAY}/test")).status_code == 409
     assert (await http.post(f"{WAY}/disable")).json()["active"] is False
+    assert here.gateway.bridge is not None
+    worker = here.gateway.bridge.worker
+    assert worker is not None
+    await wait_until(lambda: "whk_url_events" not in worker.pumps, "the bridge knows it")
     late = await publish(http, receiver.url)
     await publish(http, receiver.url)
     assert len(receiver.requests) == 1
