@@ -46,7 +46,7 @@ _ANY = {"description": "Any JSON value. Numbers, key order and spelling reach th
 URL = {
     "type": "string",
     "maxLength": rules.MAX_URL,
-    "pattern": r"^https?://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[1-9][0-9]{0,3})?(?:[/?][!\x24-;=?-Z_a-z~]*)?$",
+    "pattern": r"^https?://[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?(?::[1-9][0-9]{0,3})?(?:[/?][!\x24-;=?-Z_a-z~]*)?$",
     "examples": ["https://example.com/hook"],
 }
 

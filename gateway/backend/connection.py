@@ -15,7 +15,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
 
 UNAVAILABLE: Final = (RedisError, OSError)
 """What any command may raise while Redis is away, failing over, loading, full or refusing us."""
@@ -23,7 +23,7 @@ UNAVAILABLE: Final = (RedisError, OSError)
 
 _RAW_COMMANDS = ("XREAD", "XRANGE", "XREVRANGE")
 
-__all__ = ["UNAVAILABLE", "AuthenticationError", "Redis", "RedisError", "ResponseError", "connect"]
+__all__ = ["UNAVAILABLE", "AuthenticationError", "OutOfMemoryError", "Redis", "RedisError", "ResponseError", "connect"]
 
 
 def _cancellable(kind: type[AbstractConnection]) -> type[AbstractConnection]:

@@ -7,7 +7,6 @@ CPU time (60 % of an event for one subscriber).
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import Any
 
 from hiredis import pack_command
@@ -66,6 +65,7 @@ async def _converse(connection: Any, commands: tuple[Command, ...]) -> list[Any]
 
 async def _answer(connection: Any) -> Any:
     try:
-        return await connection.read_response(timeout=math.inf)
+        # Without a timeout of its own: with one, redis-py turns a connection that timed out (ETIMEDOUT) into nil.
+        return await connection.read_response()
     except ResponseError as error:
         return error

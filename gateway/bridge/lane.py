@@ -133,6 +133,9 @@ class Lane:
 
     def fell(self, gap: Gap) -> None:
         """Go on after a hole."""
+        if gap.shortened:
+            self._shorten(gap.id)
+            return
         if gap.reason == "recreated":
             self.life += 1
             self._before = NOTHING
@@ -141,6 +144,14 @@ class Lane:
         if self.job is not None and gap.reason == "recreated":
             self.finished = True
         self._scanned = max(self._scanned, gap.id) if gap.reason == "trimmed" else gap.id
+
+    def _shorten(self, end: EventId) -> None:
+        """The stream lost what came after `end`; all else is as it was."""
+        self._queue = deque(event for event in self._queue if event.id <= end)
+        self._started = {event_id: None for event_id in self._started if event_id <= end}
+        still_open = frozenset(event_id for event_id in self._before.open if event_id <= end)
+        self._before = Ahead(min(self._before.until, end), still_open)
+        self._scanned = min(self._scanned, end)
 
     async def read(self, wants: Callable[[Event], bool]) -> list[Gap]:
         """Look at the next part of the log through the cursor; the holes that were met."""

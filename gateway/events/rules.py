@@ -19,6 +19,7 @@ NAME = re.compile(r"[A-Za-z0-9_.:/@-]{1,128}\Z")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:)([0-9]{2})(\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})\Z"
 )
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?\.?\Z")
 _URL_BAD = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -65,6 +66,7 @@ def check_url(text: str) -> None:
             and _URL_BAD.search(text) is None
             and parts.scheme in ("http", "https")
             and parts.hostname
+            and (_HOST.match(parts.hostname) or ":" in parts.hostname)  # urlsplit has checked what is in brackets
             and parts.port != 0
             and "@" not in parts.netloc
             and not parts.fragment

@@ -33,11 +33,13 @@ class Protocol(HttpToolsProtocol):
         # A stream lasts for hours: what only its request needed goes now (2 KB a connection).
         self.cycle.scope = self.scope = cast(Any, None)
         self.headers = []
-        # The kernel's buffer is the buffer: what it does not take makes a slow reader.  And uvloop then sends at once,
-        # where it would else come back to each transport at the end of its turn (a quarter of its time for a write).
-        self.transport.set_write_buffer_limits(high=0)
         if self.transport.is_closing():
             self.loop.call_soon(listener.on_lost)
+            return
+        # The kernel's buffer is the buffer: what it does not take makes a slow reader.  And uvloop then sends at once,
+        # where it would else come back to each transport at the end of its turn (a quarter of its time for a write).
+        # Not 0: the transports of TLS would take an empty buffer for a full one.
+        self.transport.set_write_buffer_limits(high=1, low=0)
 
     def cork(self) -> None:
         """Collect what is written, the response's head too, until `uncork`: a system call costs more than all else."""

@@ -7,7 +7,7 @@ from gateway.stream.cursor import Cursor
 from gateway.stream.window import Item
 
 _SLICE = 128
-"""Items encoded before the loop gets a turn; with 150-byte events a batch is then under the high-water mark."""
+"""Items encoded before the loop gets a turn; with 150-byte events the kernel's buffer of a reader has room for them."""
 _SLICE_BYTES = 131_072
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from gateway.events.event import Entry
 from gateway.events.position import EventId
 from gateway.stream.gap import Gap, verdict
-from gateway.stream.pace import Pace
+from gateway.stream.pace import Pace, payload_bytes
 from gateway.stream.pages import Page, SharedPages
 from gateway.stream.reader import Reader
 from gateway.stream.window import Item, Window
@@ -75,9 +75,12 @@ class Cursor:
         window = self.reader.window
         self.source, self.index = window, None
         if self._epoch != window.epoch:
-            gap = Gap(self.reader.born, self.stream, self.position, "recreated")
-            self.position, self._epoch = gap.id, window.epoch
-            return [gap]
+            reader, shortened = self.reader, self.reader.shortened and self._epoch + 1 == window.epoch
+            self._epoch = window.epoch
+            if not shortened or self.position > reader.born:
+                gap = Gap(reader.born, self.stream, self.position, "recreated", shortened)
+                self.position = gap.id
+                return [gap]
         if self.position >= window.tail or (upto is not None and self.position >= upto):
             return []
         if self.position < window.floor:
@@ -102,23 +105,25 @@ class Cursor:
         if items is not None:
             return items
         window, count = self.reader.window, self._pace.count
+        floor = window.floor
         # A page of history is one read of what was asked for; a replay goes on, in larger steps and with reading ahead.
         replay, self._replay = self._replay, True
         part = await self._pages.page(
             window, self.stream, self.position, self._epoch, limit, count if replay else min(limit, count)
         )
-        if part.reborn:
-            await self.reader.refresh()
+        if part.reborn or self._epoch != window.epoch:
+            if self._epoch == window.epoch:
+                await self.reader.refresh()
             return self.read_window(1) or []
         if replay:
             self._pages.read_ahead(window, self.stream, part.page, count)
-        entries = part.entries
+        entries = part.entries if part.page.payload <= size else _within(part.entries, size)
         self._pace.saw(len(part.page.entries), part.page.payload)
         gap = verdict(self.stream, self.position, part.page.info)
         if gap is not None:
             return await self._fall(gap, entries)
         self.source, self.index = part.page, part.at
-        self.position = entries[-1].id if entries else max(self.position, self.reader.window.floor)
+        self.position = entries[-1].id if entries else max(self.position, floor)
         return self._cut(list(entries), upto)
 
     async def _fall(self, gap: Gap, entries: list[Entry]) -> list[Item]:
@@ -136,5 +141,14 @@ class Cursor:
             resumed_at = following[0].id if following and isinstance(following[0], Gap) else floor
             self.position = resumed_at
             return [gap._replace(id=resumed_at)]
-        self.position = entries[-1].id if entries else max(gap.id, floor)
+        self.position = entries[-1].id if entries else gap.id
         return [gap, *entries]
+
+
+def _within(entries: list[Entry], size: int) -> list[Entry]:
+    """The first entries with about `size` bytes of payload together, but one at least."""
+    for at, entry in enumerate(entries):
+        size -= payload_bytes((entry,))
+        if size < 0:
+            return entries[: max(1, at)]
+    return entries

@@ -23,6 +23,8 @@ class Gap(NamedTuple):
     stream: str
     requested: EventId
     reason: GapReason
+    shortened: bool = False
+    """The stream is the same, but for entries after `id`, which were lost (a replica without them took over)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,14 @@ class Log:
 
     async def _look(self, reader: Reader) -> StreamInfo:
         """The state of the stream, no older than what `reader` knows of it."""
-        tail = reader.window.tail
+        while True:
+            tail, epoch = reader.window.tail, reader.window.epoch
+            info = await self._look_after(reader, tail)
+            # What was true of an earlier life would be taken for the truth about this one.
+            if epoch == reader.window.epoch:
+                return info
+
+    async def _look_after(self, reader: Reader, tail: EventId) -> StreamInfo:
         info = await self._shared_look(reader.stream)
         if info.last_id < tail:  # it began before the tail came; the next one has not begun yet
             info = await self._shared_look(reader.stream)

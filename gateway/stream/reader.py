@@ -63,6 +63,8 @@ class Reader:
         self.connected = False
         self.born = ZERO
         """Where the present life of the stream begins, for positions of an earlier epoch."""
+        self.shortened = False
+        """Whether the present life is the last one without its end: positions up to `born` are still good."""
         self.read_at = clock()
         """When the newest batch came."""
         self._source = source
@@ -233,6 +235,7 @@ class Reader:
         # its end is right there. Otherwise all that is in the key is new.
         rolled_back = self.window.holds(info.last_id)
         self.born = info.last_id if rolled_back else info.start
+        self.shortened = rolled_back
         log.warning(
             "stream.recreated stream=%s was_at=%s goes_on_at=%s rolled_back=%s",
             self.stream,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.backend.connection import Redis, ResponseError
+from gateway.backend.connection import OutOfMemoryError, Redis, ResponseError
 from gateway.backend.exchange import Command, Line, exchange
 from gateway.events.event import Entry, read_entries
 from gateway.events.filter import GlobSet
@@ -195,7 +195,10 @@ class Store:
 
     async def lock(self, key: str, seconds: float) -> bool:
         """Take a lock that frees itself after `seconds`; False when another process has it."""
-        return bool(await self._command("SET", key, b"1", "NX", "PX", max(1, int(seconds * 1000))))
+        try:
+            return bool(await self._command("SET", key, b"1", "NX", "PX", max(1, int(seconds * 1000))))
+        except OutOfMemoryError:
+            return True  # what is done under the lock makes room: better twice than never
 
     async def ping(self) -> None:
         """Raise unless Redis answers."""
@@ -205,12 +208,26 @@ class Store:
         return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     async def _together(self, *commands: Command) -> list[Any]:
-        """All at the same instant. Raises the first error among the answers."""
-        *_, replies = await exchange(self._client, ("MULTI",), *commands, ("EXEC",), timeout=self._timeout)
+        """A read and a look, at the same instant. Raises the first error among the answers."""
+        *queued, replies = await exchange(self._client, ("MULTI",), *commands, ("EXEC",), timeout=self._timeout)
+        for reply in queued:
+            if isinstance(reply, OutOfMemoryError):
+                return await self._one_after_the_other(*commands)
+            if isinstance(reply, Exception):
+                raise reply
         for reply in (replies, *replies) if isinstance(replies, list) else (replies,):
             if isinstance(reply, Exception):
                 raise reply
         return list(replies)
+
+    async def _one_after_the_other(self, read: Command, look: Command) -> list[Any]:
+        """As `_together`, for a Redis that is full: it refuses whatever is in a MULTI, reads too."""
+        for _ in range(5):
+            before, reply, after = await exchange(self._client, look, read, look, timeout=self._timeout)
+            if before == after:
+                break
+        # Else the later look may tell of a trim that came after the read: a gap too many, never one too few.
+        return [reply, after]
 
 
 def _flat(fields: Fields) -> list[Any]:

@@ -200,12 +200,18 @@ async def test_a_cancelled_replay_does_not_come_back(here: Here, http: httpx.Asy
     assert set(found.values()) <= {"cancelled", "done"}
 
 
-async def test_change(http: httpx.AsyncClient, receiver: Receiver) -> None:
+async def test_change(http: httpx.AsyncClient, here: Here, receiver: Receiver) -> None:
     made = await create(http, receiver.url, headers={"X-Token": "hush"})
     path = f"/api/webhooks/{made['id']}"
     changed = (await http.patch(path, json={"events": ["voice.*"], "headers": {"X-Token": "***"}})).json()
     assert changed["events"] == ["voice.*"]
     assert "secret" not in changed
+    assert here.gateway.bridge is not None
+    assert (worker := here.gateway.bridge.worker) is not None
+    await wait_until(
+        lambda: made["id"] in worker.pumps and worker.pumps[made["id"]].endpoint.config.events == ("voice.*",),
+        "the bridge knows it",
+    )
     await publish(http)
     event_id = await publish(http, type="voice.answered")
     await wait_until(lambda: receiver.ids == [event_id], "only what it wants now")

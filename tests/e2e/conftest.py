@@ -37,6 +37,8 @@ def unharmed(gateway: GatewayProcess) -> Iterator[None]:
     with subscribed(gateway.port) as (wire, _head):
         wire.chunk()
     wait_until_sync(lambda: not gateway.holding().subscribers, "no subscriber")
+    # The bridge of the process begins a little after the process answers.
+    wait_until_sync(lambda: "Intake._run" in gateway.holding().tasks, "the bridge drives the stream's own endpoint")
     before = gateway.holding()
     yield
 

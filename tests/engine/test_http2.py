@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
 import resource
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived
 from playwright.sync_api import sync_playwright
 
 from tests.dashboard.view import CHROMIUM, LAUNCH
+from tests.support.certificate import make_certificate
 from tests.support.gateway import GatewayProcess
 from tests.support.redisserver import RedisServer
 from tests.support.wait import wait_until_sync
@@ -32,27 +27,7 @@ Start = Callable[..., GatewayProcess]
 
 @pytest.fixture
 def tls(tmp_path: Path) -> dict[str, str]:
-    """A certificate of 127.0.0.1 that nobody vouches for."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
-        .sign(key, hashes.SHA256())
-    )
-    files = {"ssl_certfile": str(tmp_path / "cert.pem"), "ssl_keyfile": str(tmp_path / "key.pem")}
-    Path(files["ssl_certfile"]).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    Path(files["ssl_keyfile"]).write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return files
+    return make_certificate(tmp_path)
 
 
 @pytest.fixture
