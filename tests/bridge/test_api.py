@@ -207,7 +207,8 @@ async def test_change(http: httpx.AsyncClient, here: Here, receiver: Receiver) -
     assert changed["events"] == ["voice.*"]
     assert "secret" not in changed
     assert here.gateway.bridge is not None
-    assert (worker := here.gateway.bridge.worker) is not None
+    worker = here.gateway.bridge.worker
+    assert worker is not None
     await wait_until(
         lambda: made["id"] in worker.pumps and worker.pumps[made["id"]].endpoint.config.events == ("voice.*",),
         "the bridge knows it",
