@@ -10,6 +10,7 @@ import pytest
 from gateway.backend.connection import UNAVAILABLE, Redis, ResponseError, connect
 from gateway.backend.exchange import Line, exchange
 from tests.support.redisserver import RedisServer
+from tests.support.wait import wait_until
 
 
 async def ask_line(client: Redis) -> Any:
@@ -62,8 +63,11 @@ async def test_a_connection_that_timed_out_is_no_answer(valkey: RedisServer) -> 
     client = connect(valkey.url, timeout=None, connections=1)
     line = Line(client)
     assert await line.ask(("ECHO", "1"), timeout=5) == [b"1"]
-    line._connection._reader.set_exception(TimeoutError(110, "Connection timed out"))
+    reader = line._connection._reader
+    waiting = asyncio.create_task(line.ask(("BLPOP", "nothing.here", "5"), timeout=20))
+    await wait_until(lambda: reader._waiter is not None, "it waits for the answer")
+    reader.set_exception(TimeoutError(110, "Connection timed out"))
     with pytest.raises(UNAVAILABLE):
-        await line.ask(("ECHO", "2"), timeout=5)
+        await waiting
     assert await line.ask(("ECHO", "3"), timeout=5) == [b"3"]
     await client.aclose()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -12,15 +11,13 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from gateway.bridge.egress import EgressGuard
 from gateway.bridge.http.resolver import Address, Resolver
 from gateway.bridge.sender import Sender
 from tests.bridge.receiver import OK
 from tests.bridge.rig import LOCAL
+from tests.support.certificate import make_pair
 
 
 class Local(Resolver):
@@ -33,27 +30,9 @@ class Local(Resolver):
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Key and certificate of ``receiver.example`` and 127.0.0.1, vouched for by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver.example")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("receiver.example"), x509.IPAddress(ip_address("127.0.0.1"))]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .sign(key, hashes.SHA256())
-    )
-    encoded = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    names = x509.DNSName("receiver.example"), x509.IPAddress(ip_address("127.0.0.1"))
     path = tmp_path_factory.mktemp("tls") / "receiver.pem"
-    path.write_bytes(encoded + made.public_bytes(serialization.Encoding.PEM))
+    path.write_bytes(b"".join(make_pair(*names)))
     return path
 
 
