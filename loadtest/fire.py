@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import aiohttp
 import redis.asyncio
@@ -66,6 +66,15 @@ class Blow:
     harms: bool
 
 
+class Puzzle(NamedTuple):
+    """A duplicate that the rule does not explain: after which blow, at which receiver, seconds from the blow."""
+
+    kind: str
+    fault: str | None
+    first: float
+    again: float
+
+
 @dataclass
 class Field:
     """The whole scene."""
@@ -117,10 +126,11 @@ class Field:
 
     async def stall(self) -> None:
         """It loses its leases without noticing, and comes back."""
-        self.blow("stopped", harms=True)
+        blow = self.blow("stopped", harms=True)
         self.bridges[0].signal(signal.SIGSTOP)
         await asyncio.sleep(self.bench.args.stall)
         self.bridges[0].signal(signal.SIGCONT)
+        blow.over = time.time()
         self.bridges.append(self.bridges.pop(0))
 
     async def redis(self) -> None:
@@ -160,8 +170,8 @@ class Field:
             if webhook_id in target.accepted
         ]
 
-    def unexplained(self, target: Target) -> list[str]:
-        """Duplicates of what was accepted when no bridge was about to die or to be stopped: after which blow."""
+    def unexplained(self, target: Target) -> list[Puzzle]:
+        """Duplicates of what was accepted when no bridge was about to die or to be stopped."""
         # Its 200 comes at once, and the attempt is over when the rest has not come in time.
         near = _NEAR + (_TIMEOUT if target.fault == "drip body" else 0)
         found = []
@@ -170,7 +180,8 @@ class Field:
             if not any(
                 blow.harms and blow.at - near <= first <= blow.over + _NEAR and blow.at <= again for blow in self.blows
             ):
-                found.append(next((blow.kind for blow in reversed(self.blows) if blow.at <= again), "nothing"))
+                last = next((blow for blow in reversed(self.blows) if blow.at <= again), Blow("nothing", 0, 0, False))
+                found.append(Puzzle(last.kind, target.fault, first - last.at, again - last.at))
         return found
 
 
@@ -282,7 +293,12 @@ def _row(scene: Field, begun: float, drained: float) -> Row:
     first = scene.blows[0].at
     before, during = scene.delays(begun, first), scene.delays(first, time.time())
     kinds = [blow.kind for blow in scene.blows]
-    unexplained = [kind for target in scene.targets for kind in scene.unexplained(target)]
+    puzzles = [puzzle for target in scene.targets for puzzle in scene.unexplained(target)]
+    unexplained = [puzzle.kind for puzzle in puzzles]
+    scene.bench.notes += [
+        f"unexplained after {it.kind}: {it.fault or 'healthy'}, {it.first:+.2f} s, again {it.again:+.2f} s"
+        for it in puzzles[:40]
+    ]
     row: Row = {
         "events": len(scene.published),
         "deliveries": len(scene.published) * len(scene.targets),

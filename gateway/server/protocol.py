@@ -38,8 +38,8 @@ class Protocol(HttpToolsProtocol):
             return
         # The kernel's buffer is the buffer: what it does not take makes a slow reader.  And uvloop then sends at once,
         # where it would else come back to each transport at the end of its turn (a quarter of its time for a write).
-        # Not 0: the transports of TLS would take an empty buffer for a full one.
-        self.transport.set_write_buffer_limits(high=1, low=0)
+        # The transports of TLS would take an empty buffer for a full one.
+        self.transport.set_write_buffer_limits(high=0 if self.descriptor() is not None else 1, low=0)
 
     def cork(self) -> None:
         """Collect what is written, the response's head too, until `uncork`: a system call costs more than all else."""
@@ -63,6 +63,13 @@ class Protocol(HttpToolsProtocol):
     def writer(self) -> Callable[[bytes], None]:
         """`write` without the cork, as fast as can be."""
         return self.transport.write
+
+    def descriptor(self) -> int | None:
+        """Of the socket; None with TLS."""
+        if self.scheme == "https":
+            return None
+        descriptor: int = self.transport.get_extra_info("socket").fileno()
+        return descriptor
 
     def buffered(self) -> int:
         """Bytes that the kernel has not taken yet."""

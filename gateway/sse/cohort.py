@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.events.filter import Filter
 from gateway.sse.frame import Wire
+from gateway.sse.sweep import Delivery, Places
 
 if TYPE_CHECKING:
     from gateway.sse.subscriber import Subscriber
@@ -24,11 +25,16 @@ class CohortKey(NamedTuple):
 class Cohort:
     """Members at the tail. Their common position is that of the live lane."""
 
-    __slots__ = ("_events", "_parts", "key", "last_id_at", "last_write", "members")
+    __slots__ = ("_events", "_parts", "departures", "key", "last_id_at", "last_write", "others", "ready")
 
     def __init__(self, key: CohortKey, now: float, count: int) -> None:
         self.key = key
-        self.members: set[Subscriber] = set()
+        self.ready: dict[int, Subscriber] = {}
+        """Members that took all they were sent, by the descriptor of their socket."""
+        self.others: dict[Subscriber, None] = {}
+        """Members with a backlog, or without a socket that may be written to."""
+        self.departures = 0
+        """How often a member ceased to be ready."""
         self.last_write = now
         """Monotonic seconds."""
         self.last_id_at = count
@@ -37,7 +43,30 @@ class Cohort:
         self._events = 0
 
     def __repr__(self) -> str:
-        return f"<Cohort {','.join(self.key.streams)} {self.key.filter!r} {len(self.members)} members>"
+        return f"<Cohort {','.join(self.key.streams)} {self.key.filter!r} {len(self)} members>"
+
+    def __len__(self) -> int:
+        return len(self.ready) + len(self.others)
+
+    def place(self, member: Subscriber) -> None:
+        """Put a member, a new one too, where it belongs now."""
+        if member.descriptor is None or member.paused:
+            self.remove(member)
+            self.others[member] = None
+        else:
+            self.others.pop(member, None)
+            self.ready[member.descriptor] = member
+
+    def remove(self, member: Subscriber) -> None:
+        """Let one go."""
+        self.others.pop(member, None)
+        if member.descriptor is not None and self.ready.get(member.descriptor) is member:
+            del self.ready[member.descriptor]
+            self.departures += 1
+
+    def deliver(self, block: bytes, events: int, before: Places) -> Delivery:
+        """`block` for those who are members now; whoever cannot take it is left at `before`."""
+        return Delivery(self, dict(self.ready), tuple(self.others), block, events, before)
 
     def add(self, block: bytes, events: int) -> None:
         """Put a block into the batch being made."""

@@ -49,6 +49,9 @@ class Connection(Protocol):
     def writer(self) -> Callable[[bytes], None]:
         """`write` without the cork, as fast as can be."""
 
+    def descriptor(self) -> int | None:
+        """Of the socket, if what is written to it reaches the client as it is (not so with TLS)."""
+
     def buffered(self) -> int:
         """Bytes that the kernel has not taken yet."""
 

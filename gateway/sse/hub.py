@@ -130,6 +130,7 @@ class Hub:
         """Serve `subscriber` over `connection`, whose response head is sent, until it ends. Returns at once."""
         subscriber.connection = connection
         subscriber.write = connection.writer()
+        subscriber.descriptor = connection.descriptor()
         subscriber.on_leave = self._gone
         subscriber.on_end = self._end
         self.enter(subscriber)

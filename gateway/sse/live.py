@@ -12,7 +12,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gateway.backend.connection import UNAVAILABLE
 from gateway.events.event import Event, Skipped
@@ -22,17 +22,16 @@ from gateway.sse.connection import chunk
 from gateway.sse.frame import describe_gap, describe_skipped
 from gateway.sse.livestream import LiveStream
 from gateway.sse.subscriber import PASSED_OVER, Subscriber, Timing
+from gateway.sse.sweep import Delivery, Places, Sweeper
 from gateway.stream.cursor import Cursor, Place
 from gateway.stream.gap import Gap
 from gateway.stream.window import Item
 
 log = logging.getLogger("gateway.live")
 
-_SWEEP = 256
-"""Writes before the loop gets a turn: about 2 ms."""
 _TICK = 0.5
-
-Places = dict[str, Place]
+_GOODBYES = 256
+"""Goodbyes before the loop gets a turn."""
 
 
 class LaneMeter(Protocol):
@@ -44,14 +43,6 @@ class LaneMeter(Protocol):
     def fell_back(self) -> None: ...
 
 
-class _Delivery(NamedTuple):
-    cohort: Cohort
-    members: tuple[Subscriber, ...]
-    block: bytes
-    events: int
-    before: Places
-
-
 class LiveLane:
     """All cohorts, and the one task that feeds them. `fall_back` takes a member that could not keep up."""
 
@@ -59,6 +50,7 @@ class LiveLane:
         self._timing = timing
         self._meter = meter
         self._fall_back = fall_back
+        self._sweeper = Sweeper(self._drop)
         self._streams: dict[str, LiveStream] = {}
         self._cohorts: dict[CohortKey, Cohort] = {}
         self._quiet: OrderedDict[Cohort, None] = OrderedDict()  # by last write; a plain dict is slow to pop from
@@ -109,15 +101,15 @@ class LiveLane:
         subscriber.cohort = cohort
         subscriber.joined_at = self._seen(key)
         subscriber.cursors = ()
-        cohort.members.add(subscriber)
+        cohort.place(subscriber)
 
     def leave(self, subscriber: Subscriber) -> None:
         """Let one go: it is gone, or falls back."""
         cohort, subscriber.cohort = subscriber.cohort, None
         if cohort is None:
             return
-        cohort.members.discard(subscriber)
-        if not cohort.members:
+        cohort.remove(subscriber)
+        if not len(cohort):
             del self._cohorts[cohort.key], self._quiet[cohort]
             for name in cohort.key.streams:
                 live = self._streams[name]
@@ -170,11 +162,13 @@ class LiveLane:
         if not items:
             return False
         for delivery in self._encode(live, items, before):
-            await self._sweep(delivery)
+            written = await self._sweeper.sweep(delivery)
+            self._touch(delivery.cohort)
+            self._meter.wrote(delivery.events * written, len(delivery.block) * written, replay=False)
             self._meter.lagged(self._timing.clock() - live.cursor.reader.read_at)
         return True
 
-    def _encode(self, live: LiveStream, items: list[Item], before: Place) -> list[_Delivery]:
+    def _encode(self, live: LiveStream, items: list[Item], before: Place) -> list[Delivery]:
         """What each touched cohort gets. No await here: positions, bytes and members belong to one instant."""
         touched: dict[Cohort, Callable[[int, Event], bytes]] = {}
         for at, item in enumerate(items):
@@ -199,11 +193,11 @@ class LiveLane:
             return cohort.key.wire.control("gateway.gap", describe_gap(item), position)
         return cohort.key.wire.control("gateway.skipped", describe_skipped(item), position)
 
-    def _deliver(self, cohort: Cohort, stream: str, before: Place) -> _Delivery:
+    def _deliver(self, cohort: Cohort, stream: str, before: Place) -> Delivery:
         block, events = cohort.take()
         cohort.last_id_at = self._seen(cohort.key)
         places = {**self._places(cohort.key.streams), stream: before}
-        return _Delivery(cohort, tuple(cohort.members), block, events, places)
+        return cohort.deliver(block, events, places)
 
     def _renderer(self, live: LiveStream, cohort: Cohort) -> Callable[[int, Event], bytes]:
         """(offset in the slice, event) -> block."""
@@ -221,28 +215,6 @@ class LiveLane:
             return wire.identify(body, format_position(position))
 
         return render
-
-    async def _sweep(self, delivery: _Delivery) -> None:
-        cohort, members, block, events, before = delivery
-        data = chunk(block)
-        written = turn = 0
-        for member in members:
-            if member.cohort is not cohort:
-                continue
-            if member.paused:
-                self._drop(member, before)
-                continue
-            try:
-                member.write(data)  # type: ignore[misc]
-            except RuntimeError:  # closed since; word of it is on its way
-                continue
-            written += 1
-            turn += 1
-            if turn == _SWEEP:
-                turn = 0
-                await asyncio.sleep(0)
-        self._touch(cohort)
-        self._meter.wrote(events * written, len(block) * written, replay=False)
 
     def _drop(self, member: Subscriber, places: Places) -> None:
         """Out of the lane, with cursors where it was left."""
@@ -269,7 +241,7 @@ class LiveLane:
                     member.write(chunk(farewell))  # type: ignore[misc]
                 if member.connection is not None:
                     member.connection.finish()
-            if at % _SWEEP == _SWEEP - 1:
+            if at % _GOODBYES == _GOODBYES - 1:
                 await asyncio.sleep(0)
 
     def _due(self) -> Iterator[Cohort]:
@@ -283,27 +255,14 @@ class LiveLane:
             yield cohort
 
     async def _keep_alive(self) -> None:
-        turn = 0
         for cohort in self._due():
-            heartbeat = chunk(cohort.key.wire.heartbeat)
-            seen = self._seen(cohort.key)
-            places = self._places(cohort.key.streams)
-            moved = b""
+            seen, places = self._seen(cohort.key), self._places(cohort.key.streams)
+            heartbeat = cohort.deliver(cohort.key.wire.heartbeat, 0, places)
             if cohort.key.control and seen - cohort.last_id_at >= PASSED_OVER:
-                text = format_position(self.position(cohort.key.streams))
-                moved = chunk(cohort.key.wire.control("gateway.position", {"position": text}, text))
                 cohort.last_id_at = seen
-            for member in tuple(cohort.members):
-                if member.cohort is not cohort:
-                    continue
-                if member.paused:
-                    # Not one byte taken for a whole interval: the catch-up lane has the clock that aborts it.
-                    self._drop(member, places)
-                    continue
-                news = moved and seen - member.joined_at >= PASSED_OVER
-                with suppress(RuntimeError):
-                    member.write(moved if news else heartbeat)  # type: ignore[misc]
-                turn += 1
-                if turn == _SWEEP:
-                    turn = 0
-                    await asyncio.sleep(0)
+                text = format_position(self.position(cohort.key.streams))
+                news = cohort.key.wire.control("gateway.position", {"position": text}, text)
+                told, heartbeat = heartbeat.split(since=seen - PASSED_OVER)
+                await self._sweeper.sweep(told._replace(block=news))
+            # Who has not taken one byte for a whole interval is dropped: the catch-up lane has the clock that aborts.
+            await self._sweeper.sweep(heartbeat)

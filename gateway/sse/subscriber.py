@@ -70,6 +70,7 @@ class Subscriber:
         "cohort",
         "connection",
         "cursors",
+        "descriptor",
         "ending",
         "gaps",
         "joined_at",
@@ -95,6 +96,8 @@ class Subscriber:
         self.cohort: Cohort | None = None
         self.connection: Connection | None = None
         self.write: Callable[[bytes], None] | None = None
+        self.descriptor: int | None = None
+        """Of its socket, if that may be written to while `write` has nothing buffered."""
         self.joined_at = 0
         self.paused = False
         self.lost = False
@@ -152,10 +155,14 @@ class Subscriber:
     def on_paused(self) -> None:
         """The client is slow."""
         self.paused = True
+        if self.cohort is not None:
+            self.cohort.place(self)
 
     def on_resumed(self) -> None:
         """The client took what was buffered."""
         self.paused = False
+        if self.cohort is not None:
+            self.cohort.place(self)
         self.ring()
 
     def on_lost(self) -> None:

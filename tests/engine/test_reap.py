@@ -35,7 +35,7 @@ async def test_a_slow_reader_keeps_its_stream(valkey: RedisServer, stream: str) 
 
         def write(data: bytes) -> None:
             written.append(data)
-            slow.paused = True
+            slow.on_paused()
 
         hub.adopt(
             slow,
@@ -43,6 +43,7 @@ async def test_a_slow_reader_keeps_its_stream(valkey: RedisServer, stream: str) 
                 Any,
                 SimpleNamespace(
                     writer=lambda: write,
+                    descriptor=lambda: None,
                     write=write,
                     take_over=lambda _: None,
                     buffered=lambda: 1,
