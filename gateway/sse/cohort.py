@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.events.filter import Filter
 from gateway.sse.frame import Wire
-from gateway.sse.sweep import Delivery, Places
+from gateway.sse.sweep import Audience, Places
 
 if TYPE_CHECKING:
     from gateway.sse.subscriber import Subscriber
@@ -25,7 +25,7 @@ class CohortKey(NamedTuple):
 class Cohort:
     """Members at the tail. Their common position is that of the live lane."""
 
-    __slots__ = ("_events", "_parts", "departures", "key", "last_id_at", "last_write", "others", "ready")
+    __slots__ = ("departures", "joined_at", "key", "last_id_at", "last_write", "others", "ready")
 
     def __init__(self, key: CohortKey, now: float, count: int) -> None:
         self.key = key
@@ -35,12 +35,12 @@ class Cohort:
         """Members with a backlog, or without a socket that may be written to."""
         self.departures = 0
         """How often a member ceased to be ready."""
+        self.joined_at = count
+        """How many items the lane had seen when the newest member joined."""
         self.last_write = now
         """Monotonic seconds."""
         self.last_id_at = count
         """How many items the lane had seen when this cohort was last sent an id."""
-        self._parts: list[bytes] = []
-        self._events = 0
 
     def __repr__(self) -> str:
         return f"<Cohort {','.join(self.key.streams)} {self.key.filter!r} {len(self)} members>"
@@ -64,21 +64,10 @@ class Cohort:
             del self.ready[member.descriptor]
             self.departures += 1
 
-    def deliver(self, block: bytes, events: int, before: Places) -> Delivery:
-        """`block` for those who are members now; whoever cannot take it is left at `before`."""
-        return Delivery(self, dict(self.ready), tuple(self.others), block, events, before)
-
-    def add(self, block: bytes, events: int) -> None:
-        """Put a block into the batch being made."""
-        self._parts.append(block)
-        self._events += events
-
-    def take(self) -> tuple[bytes, int]:
-        """The batch (bytes, count of events), and begin a new one."""
-        block, events = b"".join(self._parts), self._events
-        self._parts.clear()
-        self._events = 0
-        return block, events
+    def audience(self, before: Places, upto: int) -> Audience:
+        """Who is a member now and joined when the lane had seen `upto` items at most; see `Audience.before`."""
+        everyone = Audience(self, self.ready.copy(), tuple(self.others), before)
+        return everyone if self.joined_at <= upto else everyone.split(upto)[0]
 
 
 class _Shelf:

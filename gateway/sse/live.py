@@ -15,23 +15,23 @@ from contextlib import suppress
 from typing import Protocol
 
 from gateway.backend.connection import UNAVAILABLE
-from gateway.events.event import Event, Skipped
+from gateway.events.event import Event
 from gateway.events.position import EventId, format_position
+from gateway.sse.batch import Batch
 from gateway.sse.cohort import Cohort, CohortKey
 from gateway.sse.connection import chunk
-from gateway.sse.frame import describe_gap, describe_skipped
 from gateway.sse.livestream import LiveStream
 from gateway.sse.subscriber import PASSED_OVER, Subscriber, Timing
-from gateway.sse.sweep import Delivery, Places, Sweeper
-from gateway.stream.cursor import Cursor, Place
+from gateway.sse.sweep import Places, Sweeper
+from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
 from gateway.stream.window import Item
 
 log = logging.getLogger("gateway.live")
 
 _TICK = 0.5
-_GOODBYES = 256
-"""Goodbyes before the loop gets a turn."""
+_LOOKS, _GOODBYES = 5000, 256
+"""Cohorts chosen, and goodbyes said, before the loop gets a turn."""
 
 
 class LaneMeter(Protocol):
@@ -99,7 +99,7 @@ class LiveLane:
             for name in key.streams:
                 self._streams[name].routes.add(cohort)
         subscriber.cohort = cohort
-        subscriber.joined_at = self._seen(key)
+        subscriber.joined_at = cohort.joined_at = self._seen(key)
         subscriber.cursors = ()
         cohort.place(subscriber)
 
@@ -161,60 +161,50 @@ class LiveLane:
         items = await live.take()
         if not items:
             return False
-        for delivery in self._encode(live, items, before):
-            written = await self._sweeper.sweep(delivery)
-            self._touch(delivery.cohort)
-            self._meter.wrote(delivery.events * written, len(delivery.block) * written, replay=False)
-            self._meter.lagged(self._timing.clock() - live.cursor.reader.read_at)
+        batch = Batch(live.name, items, live.cursor.source, live.cursor.index)
+        known: dict[tuple[str, ...], tuple[Places, int]] = {}
+        events = size = 0
+        for cohort, chosen in (await self._route(live, items)).items():
+            streams = cohort.key.streams
+            if streams not in known:
+                known[streams] = {**self._places(streams), live.name: before}, self._seen(cohort.key)
+            places, cohort.last_id_at = known[streams]
+            rendered = batch.render(cohort.key, chosen, places)
+            # Not to those who have joined since the slice was taken: they stand after it.
+            audience = cohort.audience(places, cohort.last_id_at - len(items))
+            written = await self._sweeper.sweep(audience, rendered.data)
+            self._touch(cohort)
+            events += rendered.events * written
+            size += rendered.size * written
+        self._meter.wrote(events, size, replay=False)
+        self._meter.lagged(self._timing.clock() - live.cursor.reader.read_at)
         return True
 
-    def _encode(self, live: LiveStream, items: list[Item], before: Place) -> list[Delivery]:
-        """What each touched cohort gets. No await here: positions, bytes and members belong to one instant."""
-        touched: dict[Cohort, Callable[[int, Event], bytes]] = {}
+    async def _route(self, live: LiveStream, items: list[Item]) -> dict[Cohort, list[int]]:
+        """Who gets which of the items, by offset."""
+        touched: dict[Cohort, list[int]] = {}
+        looked = 0
         for at, item in enumerate(items):
-            if isinstance(item, Event):
-                for cohort in live.routes.to(item.tenant, item.channel, item.type):
-                    render = touched.get(cohort)
-                    if render is None:
-                        render = touched[cohort] = self._renderer(live, cohort)
-                    cohort.add(render(at, item), 1)
-                continue
-            if isinstance(item, Gap):
-                self._meter.gap(item.reason)
-            for cohort in live.routes:
-                if cohort.key.control and (isinstance(item, Gap) or cohort.key.filter.could_accept(item)):
-                    touched.setdefault(cohort, self._renderer(live, cohort))
-                    cohort.add(self._notice(item, cohort, live), 0)
-        return [self._deliver(cohort, live.name, before) for cohort in touched]
+            wanting = self._wanting(live, item)
+            for cohort in wanting:
+                chosen = touched.get(cohort)
+                if chosen is None:
+                    touched[cohort] = [at]
+                else:
+                    chosen.append(at)
+            looked += len(wanting)
+            if looked >= _LOOKS:
+                looked = 0
+                await asyncio.sleep(0)
+        return touched
 
-    def _notice(self, item: Gap | Skipped, cohort: Cohort, live: LiveStream) -> bytes:
-        position = format_position({**self.position(cohort.key.streams), live.name: item.id})
+    def _wanting(self, live: LiveStream, item: Item) -> list[Cohort]:
+        if isinstance(item, Event):
+            return live.routes.to(item.tenant, item.channel, item.type)
         if isinstance(item, Gap):
-            return cohort.key.wire.control("gateway.gap", describe_gap(item), position)
-        return cohort.key.wire.control("gateway.skipped", describe_skipped(item), position)
-
-    def _deliver(self, cohort: Cohort, stream: str, before: Place) -> Delivery:
-        block, events = cohort.take()
-        cohort.last_id_at = self._seen(cohort.key)
-        places = {**self._places(cohort.key.streams), stream: before}
-        return cohort.deliver(block, events, places)
-
-    def _renderer(self, live: LiveStream, cohort: Cohort) -> Callable[[int, Event], bytes]:
-        """(offset in the slice, event) -> block."""
-        wire, index, source = cohort.key.wire, live.cursor.index, live.cursor.source
-        if len(cohort.key.streams) == 1:
-            if index is None:
-                return lambda at, event: wire.block(event)
-            blocks = wire.blocks(source)
-            return lambda at, event: blocks.one(index + at, event)
-        position = self.position(cohort.key.streams)
-
-        def render(at: int, event: Event) -> bytes:
-            position[live.name] = event.id
-            body = wire.body(event) if index is None else wire.bodies(source).one(index + at, event)
-            return wire.identify(body, format_position(position))
-
-        return render
+            self._meter.gap(item.reason)
+            return [cohort for cohort in live.routes if cohort.key.control]
+        return [cohort for cohort in live.routes if cohort.key.control and cohort.key.filter.could_accept(item)]
 
     def _drop(self, member: Subscriber, places: Places) -> None:
         """Out of the lane, with cursors where it was left."""
@@ -257,12 +247,12 @@ class LiveLane:
     async def _keep_alive(self) -> None:
         for cohort in self._due():
             seen, places = self._seen(cohort.key), self._places(cohort.key.streams)
-            heartbeat = cohort.deliver(cohort.key.wire.heartbeat, 0, places)
+            audience = cohort.audience(places, seen)
             if cohort.key.control and seen - cohort.last_id_at >= PASSED_OVER:
                 cohort.last_id_at = seen
                 text = format_position(self.position(cohort.key.streams))
                 news = cohort.key.wire.control("gateway.position", {"position": text}, text)
-                told, heartbeat = heartbeat.split(since=seen - PASSED_OVER)
-                await self._sweeper.sweep(told._replace(block=news))
+                told, audience = audience.split(since=seen - PASSED_OVER)
+                await self._sweeper.sweep(told, chunk(news))
             # Who has not taken one byte for a whole interval is dropped: the catch-up lane has the clock that aborts.
-            await self._sweeper.sweep(heartbeat)
+            await self._sweeper.sweep(audience, chunk(cohort.key.wire.heartbeat))

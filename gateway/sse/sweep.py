@@ -15,7 +15,6 @@ from contextlib import suppress
 from os import write
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.sse.connection import chunk
 from gateway.stream.cursor import Place
 
 if TYPE_CHECKING:
@@ -28,22 +27,20 @@ _TURN = 256
 Places = dict[str, Place]
 
 
-class Delivery(NamedTuple):
-    """What those get who were members of a cohort when it was encoded."""
+class Audience(NamedTuple):
+    """Who was a member of a cohort at one instant."""
 
     cohort: Cohort
     ready: dict[int, Subscriber]
     others: tuple[Subscriber, ...]
-    block: bytes
-    events: int
     before: Places
     """Where a member is left that cannot be written to."""
 
-    def split(self, since: int) -> tuple[Delivery, Delivery]:
-        """For the members that joined when the lane had seen up to `since` items, and for those that came later."""
+    def split(self, since: int) -> tuple[Audience, Audience]:
+        """The members that joined when the lane had seen up to `since` items, and those that came later."""
         return self._only(lambda member: member.joined_at <= since), self._only(lambda member: member.joined_at > since)
 
-    def _only(self, wanted: Callable[[Subscriber], bool]) -> Delivery:
+    def _only(self, wanted: Callable[[Subscriber], bool]) -> Audience:
         ready = {descriptor: member for descriptor, member in self.ready.items() if wanted(member)}
         return self._replace(ready=ready, others=tuple(filter(wanted, self.others)))
 
@@ -53,19 +50,19 @@ Drop = Callable[["Subscriber", Places], None]
 
 
 class Sweeper:
-    """Writes deliveries. The loop gets a turn after so many writes, of however many deliveries they are."""
+    """Writes to audiences. The loop gets a turn after so many writes, to however many audiences they are."""
 
     def __init__(self, drop: Drop) -> None:
         self._drop = drop
         self._left = _TURN
 
-    async def sweep(self, delivery: Delivery) -> int:
+    async def sweep(self, audience: Audience, data: bytes) -> int:
         """Write to each member, dropping those that are not ready for it; how many got it."""
-        data = chunk(delivery.block)
-        return await self._to_sockets(delivery, data) + await self._to_transports(delivery, data)
+        written = await self._to_sockets(audience, data)
+        return written + await self._to_transports(audience, data) if audience.others else written
 
-    async def _to_sockets(self, delivery: Delivery, data: bytes) -> int:
-        cohort, ready = delivery.cohort, delivery.ready
+    async def _to_sockets(self, audience: Audience, data: bytes) -> int:
+        cohort, ready = audience.cohort, audience.ready
         todo, size, written, departures = list(ready), len(data), 0, cohort.departures
         start = 0
         while start < len(todo):
@@ -79,7 +76,7 @@ class Sweeper:
                 try:
                     sent = write(descriptor, data)
                 except BlockingIOError:
-                    self._drop(ready[descriptor], delivery.before)
+                    self._drop(ready[descriptor], audience.before)
                     continue
                 except OSError:
                     continue  # closed since; word of it is on its way
@@ -90,15 +87,15 @@ class Sweeper:
                         ready[descriptor].write(data[sent:])  # type: ignore[misc]
         return written
 
-    async def _to_transports(self, delivery: Delivery, data: bytes) -> int:
+    async def _to_transports(self, audience: Audience, data: bytes) -> int:
         """The same for those without a socket that may be written to (TLS), and those with a backlog."""
         written = 0
-        for member in delivery.others:
+        for member in audience.others:
             await self._breathe()
-            if member.cohort is not delivery.cohort:
+            if member.cohort is not audience.cohort:
                 continue
             if member.paused:
-                self._drop(member, delivery.before)
+                self._drop(member, audience.before)
                 continue
             self._left -= 1
             try:
