@@ -65,8 +65,8 @@ class Protocol(HttpToolsProtocol):
         return self.transport.write
 
     def descriptor(self) -> int | None:
-        """Of the socket; None with TLS."""
-        if self.scheme == "https":
+        """Of the socket; None with TLS, and when it is closed already."""
+        if self.scheme == "https" or self.transport.is_closing():
             return None
         descriptor: int = self.transport.get_extra_info("socket").fileno()
         return descriptor

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from os import write
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,12 +78,13 @@ class Sweeper:
                     self._drop(ready[descriptor], audience.before)
                     continue
                 except OSError:
-                    continue  # closed since; word of it is on its way
+                    # A transport that is not reading (a request was pipelined) learns of it by writing alone.
+                    _hand_over(ready[descriptor], data)
+                    continue
                 written += 1
                 if sent < size:
                     # The transport buffers the rest, and the member is no longer ready.
-                    with suppress(RuntimeError):  # closed since
-                        ready[descriptor].write(data[sent:])  # type: ignore[misc]
+                    _hand_over(ready[descriptor], data[sent:])
         return written
 
     async def _to_transports(self, audience: Audience, data: bytes) -> int:
@@ -98,14 +98,19 @@ class Sweeper:
                 self._drop(member, audience.before)
                 continue
             self._left -= 1
-            try:
-                member.write(data)  # type: ignore[misc]
-            except RuntimeError:  # closed since; word of it is on its way
-                continue
-            written += 1
+            written += _hand_over(member, data)
         return written
 
     async def _breathe(self) -> None:
         if not self._left:
             self._left = _TURN
             await asyncio.sleep(0)
+
+
+def _hand_over(member: Subscriber, data: bytes) -> bool:
+    """Write through the transport; False when that is closed already, and word of it is on its way."""
+    try:
+        member.write(data)  # type: ignore[misc]
+    except RuntimeError:
+        return False
+    return True
