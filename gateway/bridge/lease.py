@@ -66,6 +66,8 @@ class Leases:
         self._locks: dict[int, Lock] = {}
         self._extended: dict[int, float] = {}
         self._leaving: dict[int, asyncio.Task[None]] = {}
+        self._turn = asyncio.Lock()
+        """One lock is extended or released at a time: one that is extended as it is released would be nobody's."""
 
     @property
     def held(self) -> int:
@@ -107,8 +109,12 @@ class Leases:
         for shard in self._locks:
             if shard not in self._leaving:
                 self._leaving[shard] = asyncio.create_task(self._leave(shard))
-        await asyncio.gather(*self._leaving.values(), return_exceptions=True)
-        await self._client.zrem(_MEMBERS, self._name)
+        leaving = list(self._leaving.values())
+        try:
+            # At once: as long as we count, the others' share has no room for what is free while something hangs here.
+            await self._client.zrem(_MEMBERS, self._name)
+        finally:
+            await asyncio.gather(*leaving, return_exceptions=True)
         await self._tell()
 
     async def _share(self) -> int:
@@ -131,26 +137,30 @@ class Leases:
             await self._taken(shard)
 
     async def _extend(self, shard: int) -> None:
-        begun = self._clock()
-        lock = self._locks[shard]
-        try:
-            await lock.reacquire()
-        except LockError:
-            # Expired while Redis or we were away. If nobody took it since, it is ours again and nothing has happened:
-            # had somebody owned it in between, their epoch would refuse our writes.
-            if not await lock.acquire():
-                log.warning("lease.lost shard=%d", shard)
-                del self._locks[shard], self._extended[shard]
-                self._lost(shard)
+        async with self._turn:
+            begun = self._clock()
+            lock = self._locks.get(shard)
+            if lock is None:  # given back while others were extended
                 return
-        self._extended[shard] = begun
+            try:
+                await lock.reacquire()
+            except LockError:
+                # Expired while Redis or we were away. If nobody took it since, it is ours again and nothing has
+                # happened: had somebody owned it in between, their epoch would refuse our writes.
+                if not await lock.acquire():
+                    log.warning("lease.lost shard=%d", shard)
+                    del self._locks[shard], self._extended[shard]
+                    self._lost(shard)
+                    return
+            self._extended[shard] = begun
 
     async def _release(self, shard: int) -> None:
-        lock = self._locks.pop(shard, None)
-        self._extended.pop(shard, None)
-        if lock is None:
-            return
-        try:
-            await lock.release()
-        except LockError:
-            log.debug("lease.expired shard=%d", shard)
+        async with self._turn:
+            lock = self._locks.pop(shard, None)
+            self._extended.pop(shard, None)
+            if lock is None:
+                return
+            try:
+                await lock.release()
+            except LockError:
+                log.debug("lease.expired shard=%d", shard)
