@@ -18,7 +18,6 @@ from gateway.events.jsontext import NotJSON, kind, members, quote
 from gateway.events.position import format_id
 
 Encoder = Callable[[Event], bytes]
-_SEQUENCE = (1 << 64) - 1
 
 # uuid5 needs a namespace of ours; this one is uuid5(NAMESPACE_DNS, "events.sse-gateway").
 _NAMESPACE = uuid.UUID("0c4a2c0e-2f5e-5c0a-9b57-5d2a3d9f2c11")
@@ -26,11 +25,11 @@ _NAMESPACE = uuid.UUID("0c4a2c0e-2f5e-5c0a-9b57-5d2a3d9f2c11")
 
 def native(event: Event) -> bytes:
     """``{"id","stream","channel","type","time","tenant"?,"data"}``, keys in this order, one line."""
-    id_, stream, type_, channel, tenant, stamp, data, _, _ = event
+    id_, stream, type_, channel, tenant, stamp, data, _, _, text = event
     tenant_part = b"" if tenant is None else b'"tenant":"%b",' % tenant.encode()
     time = (stamp or format_time(id_ >> 64)).encode()
     names = _names(stream, channel, type_)
-    return b'{"id":"%d-%d%b%b",%b"data":%b}' % (id_ >> 64, id_ & _SEQUENCE, names, time, tenant_part, data)
+    return b'{"id":"%b%b%b",%b"data":%b}' % (text or event.spelled, names, time, tenant_part, data)
 
 
 @lru_cache(maxsize=4096)

@@ -9,6 +9,7 @@ Field values cannot hold CR, LF or NUL: see `gateway.events.rules` and `gateway.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, Protocol, cast
 from weakref import WeakKeyDictionary
 
@@ -23,7 +24,6 @@ from gateway.stream.window import Item, Window
 
 Representation = Literal["sse", "ndjson"]
 
-_SEQUENCE = (1 << 64) - 1
 Renderer = Callable[[Sequence[Event]], list[bytes]]
 Source = Window | Page
 """Where events lie that many subscribers read: the window, or a page of older ones."""
@@ -139,6 +139,11 @@ class _Encoding:
         return track
 
 
+@lru_cache(maxsize=4096)
+def _head(type_: str) -> bytes:
+    return b"event: %b\ndata: " % type_.encode()
+
+
 class SseWire(_Encoding):
     """``event: <type>``, ``data: <one line>``, ``id: <position>``, blank line; without ``event`` unless `named`."""
 
@@ -157,18 +162,15 @@ class SseWire(_Encoding):
     def body(self, event: Event) -> bytes:
         """All of the block but its position."""
         if self._named:
-            return b"event: %b\ndata: %b\nid: " % (event.type.encode(), self._encode(event))
+            return b"%b%b\nid: " % (_head(event.type), self._encode(event))
         return b"data: %b\nid: " % self._encode(event)
 
     def render(self, events: Sequence[Event]) -> list[bytes]:
         """The whole blocks, for a subscriber of the one stream. In one go: a third of the time of a replay."""
-        encode = self._encode
+        encode, join = self._encode, b"".join
         if not self._named:
-            return [b"data: %b\nid: %d-%d\n\n" % (encode(it), it[0] >> 64, it[0] & _SEQUENCE) for it in events]
-        return [
-            b"event: %b\ndata: %b\nid: %d-%d\n\n" % (it[2].encode(), encode(it), it[0] >> 64, it[0] & _SEQUENCE)
-            for it in events
-        ]
+            return [join((b"data: ", encode(it), b"\nid: ", it[9] or it.spelled, b"\n\n")) for it in events]
+        return [join((_head(it[2]), encode(it), b"\nid: ", it[9] or it.spelled, b"\n\n")) for it in events]
 
     def identify(self, body: bytes, position: str) -> bytes:
         """The whole block."""
