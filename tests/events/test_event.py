@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from gateway.events.envelope import ENCODERS
-from gateway.events.event import SKIP_REASONS, Event, Skipped, format_time, read_entry
+from gateway.events.event import SKIP_REASONS, Event, Skipped, format_time, read_entries, read_entry
 from gateway.events.position import format_id, make_id
 from gateway.events.rules import check_name, check_time, check_type, check_url
 from tests.support.oracle import envelope, iso
@@ -157,3 +157,28 @@ def test_rules_agree_on_http_and_xadd() -> None:
     for check, bad in ((check_type, "a\n"), (check_name, "a\n"), (check_time, "2025-01-01T00:00:00Z\n")):
         with pytest.raises(ValueError):
             check(bad)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+@pytest.mark.parametrize("more", [[], [b"channel", b"c"], [b"time", b"2026-01-02T03:04:05Z"]])
+def test_one_payload_of_a_page_that_spans_lines_comes_on_one_line_and_the_others_as_they_are(
+    end: bytes, more: list[bytes]
+) -> None:
+    spanning = end + b'{"a":' + end + b"1}" + end
+    payloads = [b"1", spanning, b'"\\n"', b"not JSON" + end]
+    reply = [(b"1-%d" % at, [b"type", b"a", b"data", payload, *more]) for at, payload in enumerate(payloads)]
+    reply.insert(2, (b"1-1", [b"data", b"1" + end]))
+    entries = read_entries("events", reply)
+    assert isinstance(entries[2], Skipped)
+    assert [it.data for it in entries if isinstance(it, Event)] == [
+        b"1",
+        b'{"a":1}',
+        b'"\\n"',
+        json.dumps("not JSON" + end.decode()).encode(),
+    ]
+
+
+def test_an_id_is_spelled_as_redis_spells_it() -> None:
+    (event,) = read_entries("events", [(b"12-3", [b"type", b"a", b"data", b"1"])])
+    assert isinstance(event, Event)
+    assert event.spelled == event._replace(id_text=None).spelled == b"12-3"
