@@ -32,6 +32,7 @@ class Rig:
         bridge = {key: options.pop(key) for key in ("clock", "failpoint") if key in options}
         self._alone = options.pop("alone", True)
         self._works = options.pop("works", True)
+        limits = options.pop("limits", Limits())
         self.client = connect(url, connections=64)
         self._clients = [self.client]
         self.telemetry = Telemetry()
@@ -40,7 +41,7 @@ class Rig:
             self.store,
             lambda: Store(self._connect(url, 1)),
             streams,
-            Limits(),
+            limits,
             self.telemetry,
             time.monotonic,
             random.random,
