@@ -147,7 +147,7 @@ def test_the_tests_of_the_threat_table_exist() -> None:
 
 
 def test_files_that_are_linked_exist() -> None:
-    for target in ("deploy", ".ci/run", "LICENSE", "CHANGELOG.md"):
+    for target in ("deploy", ".ci/run", "gateway/LICENSE", "deploy/CHANGELOG.md"):
         assert (README.parent / target).exists()
 
 
