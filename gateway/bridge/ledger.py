@@ -68,7 +68,7 @@ class Commit:
     """Unix ms: older log records may go; 0 = do not look."""
 
     def __bool__(self) -> bool:
-        return bool(self.state or self.deliveries or self.replays or self.outbox)
+        return bool(self.state or self.deliveries or self.replays or self.outbox or self.oldest)
 
     def join(self, later: Commit) -> None:
         """Take in what came after."""

@@ -37,6 +37,8 @@ log = logging.getLogger("gateway.bridge")
 
 _UNCOMMITTED = 2000
 """Deliveries that may wait for Redis to take their records; beyond, nothing new is started."""
+_AGED = 60_000
+"""Milliseconds by which log records outlive their age where nothing else is to be written."""
 
 
 class Pump:
@@ -65,6 +67,7 @@ class Pump:
         self._pending = Commit(endpoint.id, epoch)
         self._written = state.position
         self._ahead = state.ahead.dump()
+        self._dropped = 0
         self._running = True
         self._alarm = Alarm(tools.clock, self.kick)
         self._flights: set[Flight] = set()
@@ -269,9 +272,9 @@ class Pump:
     # Committing.
 
     def sweep(self, oldest: int) -> None:
-        """Have the position stored although nothing was delivered, and old log records dropped."""
-        if self.main.low_water() != self._written:
-            self._pending.oldest = oldest
+        """Have the position stored although nothing was delivered, and log records up to `oldest` (Unix ms) dropped."""
+        if self.main.low_water() != self._written or oldest >= self._dropped + _AGED:
+            self._pending.oldest = self._dropped = oldest
             self._dirty(self)
 
     def take_commit(self) -> Commit:
