@@ -19,8 +19,6 @@ from gateway.events.position import EventId, format_id, read_id
 
 _new = tuple.__new__  # a third of the cost of calling the class
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that RFC 3339 can name
-_FIELDS = {(False, False): 4, (True, False): 6, (True, True): 8}
-"""How many names and values an entry has that was read without a detour: with (channel, tenant), in this order."""
 _MILLISECONDS = tuple(f"{ms:03d}Z" for ms in range(1000))
 
 
@@ -151,18 +149,23 @@ def read_entries(stream: str, reply: Iterable[tuple[bytes, Sequence[bytes] | Non
     entries: list[Entry] = []
     payloads: list[bytes] = []
     last_ms, base = b"", 0
+    last_type, typed = b"", _type(b"")
     for raw_id, fields in reply:
         if fields is None:
             continue
         known = len(fields)
         if 4 <= known <= 8 and fields[0] == b"type" and fields[2] == b"data":
             # What most publishers write, in one go: calls and a dict for each entry took half of the time of a replay.
-            typed, channel, tenant = _type(fields[1]), None, None
+            if fields[1] != last_type:
+                last_type, typed = fields[1], _type(fields[1])
+            channel = tenant = None
             if known > 4 and fields[4] == b"channel":
                 channel = _name(fields[5])
-                if known == 8 and channel is not None and fields[6] == b"tenant":
+                if known == 8 and fields[6] == b"tenant":
                     tenant = _name(fields[7])
-            if typed is not None and typed[2] is None and known == _FIELDS[channel is not None, tenant is not None]:
+            # Neither a name more than these, nor one that breaks its rule.
+            whole = known == 4 or (channel is not None and (known == 6 or tenant is not None))
+            if whole and typed is not None and typed[2] is None:
                 data = fields[3]
                 try:
                     loads(data)
@@ -173,9 +176,8 @@ def read_entries(stream: str, reply: Iterable[tuple[bytes, Sequence[bytes] | Non
                     if ms != last_ms:
                         last_ms, base = ms, int(ms) << 64
                     id_, type_ = base | int(seq), typed[0]
-                    entries.append(
-                        _new(Event, (id_, stream, type_, channel or typed[1], tenant, None, data, None, None, raw_id))
-                    )
+                    channel = channel or typed[1]
+                    entries.append(_new(Event, (id_, stream, type_, channel, tenant, None, data, None, None, raw_id)))
                     payloads.append(data)
                     continue
         entries.append(_read_entry(stream, raw_id, fields))
