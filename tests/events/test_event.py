@@ -182,3 +182,29 @@ def test_an_id_is_spelled_as_redis_spells_it() -> None:
     (event,) = read_entries("events", [(b"12-3", [b"type", b"a", b"data", b"1"])])
     assert isinstance(event, Event)
     assert event.spelled == event._replace(id_text=None).spelled == b"12-3"
+
+
+FIELDS = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["a", "b.c", "gateway.x", "", "ü"]),
+        "data": st.sampled_from(["1", '{"a":\n1}', "not JSON", "[1,\r2]", '"x"']),
+    },
+    optional={
+        "channel": st.sampled_from(["c", "d", "", " "]),
+        "tenant": st.sampled_from(["t", "u", "", " "]),
+        "time": st.sampled_from(["2026-01-02T03:04:05Z", "yesterday"]),
+        "x": st.just("y"),
+    },
+)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), FIELDS), max_size=6))
+def test_the_short_way_and_the_long_way_read_the_same(page: list[tuple[int, dict[str, str]]]) -> None:
+    def reply(order: int) -> list[tuple[bytes, list[bytes]]]:
+        return [
+            (b"%d-%d" % (ms, at), [part.encode() for pair in list(fields.items())[::order] for part in pair])
+            for at, (ms, fields) in enumerate(page)
+        ]
+
+    # Names in another order than publishers write them take the long way.
+    assert read_entries("s", reply(1)) == read_entries("s", reply(-1))
