@@ -133,9 +133,10 @@ class Gateway:
         """Readers and trimming at work."""
         self.log.start()
         await self.guard.start()
-        chores = [asyncio.create_task(self.retention.run()), asyncio.create_task(self._reap())]
         await asyncio.gather(*(reader.ready(5.0) for reader in self.log.readers))
         self.bridge = self._make_bridge()
+        # Not before there is a bridge to ask: the first thing it does is to trim, and endpoints may be behind.
+        chores = [asyncio.create_task(self.retention.run()), asyncio.create_task(self._reap())]
         if self.settings.bridge:
             self.gate.ring.listeners.append(self.bridge.start().rights_changed)
         try:

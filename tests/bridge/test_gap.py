@@ -6,7 +6,6 @@ import asyncio
 import time
 from typing import Any
 
-from gateway.access.principal import ANONYMOUS
 from gateway.bridge.api import Api
 from gateway.bridge.endpoint import Endpoint
 from gateway.bridge.job import Job
@@ -122,9 +121,10 @@ async def test_retention_waits_for_the_slowest_and_for_replays(redis_url: str, r
 
 
 async def test_the_gateways_own_retention_waits(redis_url: str) -> None:
+    async with Rig(redis_url, works=False) as rig:
+        await rig.endpoint("https://x.example/", driven=False)
     options: dict[str, Any] = {"bridge": False, "retention_events": 10, "retention_hard_events": 200}
     async with serve_here(redis_url, **options) as here:
-        await here.gateway.webhooks().create(ANONYMOUS, {"url": "https://x.example/"})
         entries = [("events", {"type": b"a.b", "data": b"1"})] * 150
         await here.gateway.store.append(entries)
         await here.gateway.retention.trim_all()
@@ -213,3 +213,15 @@ async def test_a_stream_that_begins_anew_under_what_is_in_flight(redis_url: str,
         await wait_until(lambda: "6-0" in receiver.ids, "it goes on")
         assert len(receiver.requests) == seen + 1
         assert len(await gaps(rig, endpoint)) == 1
+
+
+async def test_a_gateway_that_starts_trims_nothing_that_is_waited_for(redis_url: str) -> None:
+    """It trims at once, and has much to read before it can do anything else."""
+    options: dict[str, Any] = {"bridge": False, "retention_events": 10, "retention_hard_events": 100_000}
+    async with Rig(redis_url, works=False) as rig:
+        await rig.endpoint("https://x.example/", driven=False)
+        await rig.publish(30_000)
+        async with serve_here(redis_url, **options) as here:
+            await wait_until(lambda: rig.client.exists("gateway:retention"), "it has begun to trim")
+            await here.gateway.retention.trim_all()
+            assert (await rig.store.info("events")).length == 30_000
