@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from gateway.events.envelope import ENCODERS
 from gateway.events.event import SKIP_REASONS, Event, Skipped, format_time, read_entries, read_entry
@@ -200,6 +200,8 @@ FIELDS = st.fixed_dictionaries(
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), FIELDS), max_size=6))
+@example([(1, {"type": "a", "data": "1", "channel": "c", "time": "2026-01-02T03:04:05Z"})])
+@example([(1, {"type": "a", "data": "1", "channel": "c", "tenant": " "})])
 def test_the_short_way_and_the_long_way_read_the_same(page: list[tuple[int, dict[str, str]]]) -> None:
     def reply(order: int) -> list[tuple[bytes, list[bytes]]]:
         return [
