@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.sse.cohort import Cohort
     from gateway.sse.subscriber import Subscriber
 
-_TURN = 256
+_TURN = 400
 """Writes before the loop gets a turn: about 2 ms."""
 
 Places = dict[str, Place]
