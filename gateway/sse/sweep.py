@@ -70,7 +70,7 @@ class Sweeper:
             start += len(turn)
             self._left -= len(turn)
             if departures != cohort.departures:  # some have gone while others had their turn
-                turn = [descriptor for descriptor in turn if cohort.ready.get(descriptor) is ready[descriptor]]
+                turn = [descriptor for descriptor in turn if self._is_ready(audience, descriptor)]
             for descriptor in turn:
                 try:
                     sent = write(descriptor, data)
@@ -86,6 +86,14 @@ class Sweeper:
                     # The transport buffers the rest, and the member is no longer ready.
                     _hand_over(ready[descriptor], data[sent:])
         return written
+
+    def _is_ready(self, audience: Audience, descriptor: int) -> bool:
+        member = audience.ready[descriptor]
+        if audience.cohort.ready.get(descriptor) is member:
+            return True
+        if member.cohort is audience.cohort:  # its transport has a backlog meanwhile
+            self._drop(member, audience.before)
+        return False
 
     async def _to_transports(self, audience: Audience, data: bytes) -> int:
         """The same for those without a socket that may be written to (TLS), and those with a backlog."""

@@ -168,6 +168,16 @@ async def test_a_descriptor_that_changes_hands_between_two_turns_gets_nothing_of
     assert heir.received() == chunk(b"next")
 
 
+async def test_a_member_that_has_a_backlog_when_its_turn_comes_is_dropped(scene: Scene) -> None:
+    clients = [scene.client() for _ in range(450)]
+    sweeping = asyncio.create_task(scene.sweep(b"block"))
+    await asyncio.sleep(0)  # 400 were written to
+    clients[-1].member.on_paused()
+    assert await sweeping == 449
+    assert scene.dropped == [clients[-1].member]
+    assert not clients[-1].received()
+
+
 async def test_without_a_descriptor_the_transport_is_written_to(scene: Scene) -> None:
     client = scene.client()
     scene.cohort.remove(client.member)
