@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+from gateway.bridge.endpoint import Endpoint
+from gateway.bridge.ledger import Commit
 from gateway.bridge.parts import Pace
 from tests.bridge.receiver import OK, Received, Receiver
 from tests.bridge.rig import Rig
@@ -13,31 +16,40 @@ from tests.support.wait import wait_until
 CALM = Pace(lease=60.0, sweep=0.2, patience=10.0)
 
 
-async def test_who_leaves_finishes_what_is_in_flight(redis_url: str, receiver: Receiver) -> None:
-    go_on = asyncio.Event()
+class Held:
+    """Receives, and answers when it is let go."""
 
-    async def wait(received: Received, writer: asyncio.StreamWriter) -> None:
-        await go_on.wait()
+    def __init__(self, receiver: Receiver) -> None:
+        self.go_on = asyncio.Event()
+        receiver.answer = lambda received: self._answer
+
+    async def _answer(self, received: Received, writer: asyncio.StreamWriter) -> None:
+        await self.go_on.wait()
         writer.write(OK)
 
+
+async def endpoint_of(rig: Rig, other: Rig, url: str) -> Endpoint:
+    """One that `rig` drives, at most two attempts at a time."""
+    await wait_until(lambda: rig.worker._leases.held == other.worker._leases.held == 32, "they share")
+    while True:
+        made = await rig.endpoint(url, driven=False, max_in_flight=2)
+        await wait_until(lambda it=made: it.id in {**rig.worker.pumps, **other.worker.pumps}, "it is driven")
+        if made.id in rig.worker.pumps:
+            return made
+        await rig.bridge.registry.delete(made.id)
+
+
+async def test_who_leaves_finishes_what_is_in_flight(redis_url: str, receiver: Receiver) -> None:
+    held = Held(receiver)
     async with Rig(redis_url, pace=CALM, alone=False) as stays, Rig(redis_url, pace=CALM, alone=False) as leaves:
-        await wait_until(lambda: leaves.worker._leases.held == 32, "they share")
-        while True:
-            endpoint = await stays.endpoint(receiver.url, driven=False, max_in_flight=2)
-            await wait_until(
-                lambda it=endpoint: it.id in leaves.worker.pumps or it.id in stays.worker.pumps, "it is driven"
-            )
-            if endpoint.id in leaves.worker.pumps:
-                break
-            await stays.bridge.registry.delete(endpoint.id)
-        receiver.answer = lambda received: wait
+        endpoint = await endpoint_of(leaves, stays, receiver.url)
         ids = await stays.publish(10)
         await wait_until(lambda: len(receiver.requests) == 2, "two are in flight")
         leaving = asyncio.create_task(leaves.bridge.stop())
-        await wait_until(lambda: stays.worker._leases.held >= 40, "shards without work move at once")
+        await wait_until(lambda: stays.worker._leases.held == 63, "shards without work move at once")
         assert endpoint.id not in stays.worker.pumps
         assert len(receiver.requests) == 2
-        go_on.set()
+        held.go_on.set()
         await leaving
         await wait_until(lambda: endpoint.id in stays.worker.pumps, "the other has it")
         await wait_until(lambda: set(receiver.ids) == set(ids), "all is delivered")
@@ -47,3 +59,32 @@ async def test_who_leaves_finishes_what_is_in_flight(redis_url: str, receiver: R
             return await stays.statuses(endpoint) == ["delivered"] * 10
 
         await wait_until(written, "and written down")
+
+
+async def test_who_leaves_lets_go_only_when_it_is_written_down(redis_url: str, receiver: Receiver) -> None:
+    held, writing, write = Held(receiver), asyncio.Event(), asyncio.Event()
+    async with Rig(redis_url, pace=CALM, alone=False) as stays, Rig(redis_url, pace=CALM, alone=False) as leaves:
+        endpoint = await endpoint_of(leaves, stays, receiver.url)
+        ids = await stays.publish(10)
+        await wait_until(lambda: len(receiver.requests) == 2, "two are in flight")
+        ledger = leaves.bridge.ledger
+        commit = ledger.commit
+
+        async def slowly(commits: Sequence[Commit]) -> list[bool]:
+            writing.set()
+            await write.wait()
+            return await commit(commits)
+
+        ledger.commit = slowly  # type: ignore[method-assign]
+        leaving = asyncio.create_task(leaves.bridge.stop())
+        await wait_until(lambda: stays.worker._leases.held == 63, "the other shards have moved")
+        held.go_on.set()
+        await writing.wait()
+        # Less than it has patience for, and more than it takes to move.
+        await asyncio.wait([leaving], timeout=0.5)
+        assert not leaving.done()
+        assert endpoint.id not in stays.worker.pumps
+        write.set()
+        await leaving
+        await wait_until(lambda: set(receiver.ids) == set(ids), "all is delivered")
+        assert sorted(receiver.ids) == ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.backend.connection import Redis, connect
 from gateway.bridge.lease import SHARDS, Leases
+from tests.support.wait import wait_until
 
 TTL = 10.0
 
@@ -137,3 +139,35 @@ async def test_two_share_and_who_leaves_leaves_all(client: Redis) -> None:
     assert one.held == 0
     await two.tick()
     assert two.held == SHARDS
+
+
+async def test_a_lock_that_is_extended_as_it_is_given_back_is_not_left_behind(client: Redis) -> None:
+    clock, let_go, entered, go_on = Clock(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def give_back(shard: int) -> None:
+        await let_go.wait()
+
+    one, two = make(client, clock, give_back=give_back), make(client, clock, "two")
+    await one.tick()
+    await two.tick()
+    await one.tick()
+    lock = one._locks[40]
+    extend = lock.reacquire
+
+    async def slowly() -> bool:
+        entered.set()
+        await go_on.wait()
+        return bool(await extend())
+
+    lock.reacquire = slowly  # type: ignore[method-assign]
+    extending = asyncio.create_task(one.tick())
+    await entered.wait()
+    let_go.set()
+    for _ in range(20):  # time enough for Redis to see it released, were it not waited for
+        await client.ping()
+    go_on.set()
+    await extending
+    await wait_until(lambda: one.held == SHARDS // 2, "half of them are given back")
+    assert not one.holds(40)
+    await two.tick()
+    assert two.held == SHARDS // 2

@@ -10,11 +10,12 @@ import httpx
 import pytest
 import standardwebhooks
 
+from gateway.bridge.breaker import THRESHOLD
 from gateway.bridge.hosts import Hosts
 from gateway.bridge.outcome import Outcome
 from gateway.bridge.ownurl import system_id
 from gateway.events.position import parse_id
-from tests.bridge.receiver import OK, Receiver
+from tests.bridge.receiver import OK, Receiver, status
 from tests.bridge.rig import Rig
 from tests.bridge.test_hostile import hang
 from tests.support.inprocess import Here, serve_here
@@ -183,6 +184,27 @@ async def test_what_was_put_off_arrives_when_the_host_is_back(rig: Rig, receiver
 
     await wait_until(delivered, "all is delivered", 60)
     assert set(own.ids) == set(ids)
+    await own.stop()
+
+
+@pytest.mark.parametrize("code", [410, 500])
+async def test_what_an_events_url_answers_says_nothing_of_the_endpoint(rig: Rig, receiver: Receiver, code: int) -> None:
+    own = await Receiver(answer=lambda received: status(code)).start()
+    endpoint = await rig.endpoint(receiver.url, overridable=True, retry=[0])
+    for count in range(1, THRESHOLD + 2):
+        await rig.publish(webhook_url=own.url)
+
+        async def failed(count: int = count) -> bool:
+            return await rig.statuses(endpoint) == ["failed"] * count
+
+        await wait_until(failed, "it has failed, for good")
+    (plain,) = await rig.publish()
+    await wait_until(lambda: receiver.ids == [plain], "its own URL is as it was")
+    breaker = rig.worker.pumps[endpoint.id].breaker
+    assert (breaker.open, breaker.failing_since) == (False, None)
+    stored = await rig.bridge.registry.get(endpoint.id)
+    assert stored is not None
+    assert stored.config.active
     await own.stop()
 
 
