@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,11 @@ from gateway.access.principal import ANONYMOUS
 from gateway.bridge.api import Api
 from gateway.bridge.delivery import Delivery
 from gateway.bridge.endpoint import Endpoint
+from gateway.bridge.lease import shard_of
 from gateway.bridge.parts import Pace
+from gateway.bridge.retries import Retries
 from gateway.errors import Problem
+from gateway.events.event import Event
 from gateway.events.position import parse_id
 from tests.bridge.fakeclock import FakeClock
 from tests.bridge.receiver import Received, Receiver, status
@@ -82,6 +86,24 @@ async def test_what_failed_while_redis_was_away_is_tried_again(server: RedisServ
         await everything_settled(rig, receiver, endpoint, ids)
 
 
+async def test_nothing_is_sent_while_the_lease_is_in_doubt(server: RedisServer, receiver: Receiver) -> None:
+    held = Held(receiver)
+    async with Rig(server.url, pace=Pace(lease=2.0, sweep=0.2, patience=1.0)) as rig:
+        endpoint = await rig.endpoint(receiver.url, retry=[0, 0.1], max_in_flight=1)
+        ids = await rig.publish(5)
+        pump, leases = rig.worker.pumps[endpoint.id], rig.worker._leases
+        await wait_until(lambda: pump.main.queued == 4 and len(receiver.requests) == 1, "one is in flight")
+        server.freeze()
+        try:
+            await wait_until(lambda: not leases.holds(shard_of(endpoint.id)), "another may have it by now")
+            held.go_on.set()
+            await wait_until(lambda: not pump.in_flight, "the answer is here")
+            assert len(receiver.requests) == 1
+        finally:
+            server.thaw()
+        await everything_settled(rig, receiver, endpoint, ids)
+
+
 async def test_what_a_full_redis_refuses_is_written_later(server: RedisServer, receiver: Receiver) -> None:
     held = Held(receiver)
     async with Rig(server.url, pace=Pace(lease=60.0, sweep=0.2, patience=1.0)) as rig:
@@ -98,7 +120,7 @@ async def test_what_a_full_redis_refuses_is_written_later(server: RedisServer, r
 async def test_each_retry_has_its_own_time(redis_url: str, receiver: Receiver) -> None:
     clock, count = FakeClock(), 6
     receiver.answer = lambda received: status(500 if len(receiver.requests) <= count else 200)
-    async with Rig(redis_url, clock=clock) as rig:
+    async with Rig(redis_url, clock=clock, pace=Pace(lease=600.0)) as rig:
         endpoint = await rig.endpoint(receiver.url, dialect="trunx", max_in_flight=1)
         await rig.publish(count)
         pump = rig.worker.pumps[endpoint.id]
@@ -127,7 +149,11 @@ async def test_more_retries_at_once_than_are_read_at_once(redis_url: str, receiv
         endpoint = await rig.endpoint(receiver.url, retry=[0, 60], max_in_flight=4)
         ids = await rig.publish(200)
         pump = rig.worker.pumps[endpoint.id]
-        await wait_until(lambda: len(receiver.requests) == 200 and pump.idle, "each has had its first attempt")
+
+        async def recorded() -> bool:
+            return bool(await rig.client.hlen(f"gateway:{{{endpoint.id}}}:records") == 200)
+
+        await wait_until(recorded, "each has had its first attempt")
         failed = pump.retries.count
         assert failed == (await rig.statuses(endpoint)).count("retrying") > 100
         clock.advance(70)
@@ -139,6 +165,33 @@ async def test_more_retries_at_once_than_are_read_at_once(redis_url: str, receiv
         assert pump.retries.count == 0
         assert sum(Counter(receiver.ids).values()) == 200 + failed
         assert set(receiver.ids) == set(ids)
+
+
+async def test_what_is_written_while_the_retries_are_read_is_not_forgotten(redis_url: str) -> None:
+    async with Rig(redis_url, works=False) as rig:
+        endpoint = await rig.endpoint("https://x.example/", driven=False)
+        ledger, now = rig.bridge.ledger, time.time()
+        read = ledger.retries
+        event = Event((1 << 64) + 1, "events", "a.b", "a", None, None, b"1")  # type: ignore[arg-type]
+        delivery = Delivery("log_1-1", event, "event", 1, status="retrying", due=int(now * 1000))
+        retries = Retries(endpoint.id, ledger, 0, 0)
+
+        async def overtaken(endpoint_id: str, limit: int) -> tuple[list[tuple[int, str]], int]:
+            found = await read(endpoint_id, limit)
+            retries.settled(delivery)
+            await ledger.enter(endpoint_id, delivery)
+            retries.written(delivery)
+            ledger.retries = read  # type: ignore[method-assign]
+            return found
+
+        ledger.retries = overtaken  # type: ignore[method-assign]
+        await retries.read(now)
+        assert retries.wants_read(now + 1)
+        await retries.read(now + 1)
+        assert retries.count == 1
+        taken = retries.take()
+        assert taken is not None
+        assert taken.id == delivery.id
 
 
 async def test_what_is_sent_again_has_a_whole_schedule(rig: Rig, receiver: Receiver) -> None:

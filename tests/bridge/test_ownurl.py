@@ -177,6 +177,8 @@ async def test_what_was_put_off_arrives_when_the_host_is_back(rig: Rig, receiver
         return "pending" in await rig.statuses(endpoint)
 
     await wait_until(put_off, "some wait in the ledger")
+    found, _ = await rig.bridge.ledger.logs(endpoint.id, 100, None, "pending")
+    assert all(it.due is not None and it.due >= it.created + 1000 for it in found)
     own.answer = lambda received: OK
 
     async def delivered() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from gateway.bridge.breaker import THRESHOLD
 from gateway.bridge.delivery import Delivery
 from gateway.bridge.endpoint import Endpoint
+from gateway.bridge.lease import SHARDS
+from gateway.bridge.parts import Pace
+from gateway.bridge.render import Request, Stationery
 from tests.bridge.fakeclock import FakeClock
 from tests.bridge.receiver import Receiver, status
 from tests.bridge.rig import Rig
@@ -22,7 +26,13 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def rig(redis_url: str, clock: FakeClock) -> AsyncIterator[Rig]:
-    async with Rig(redis_url, clock=clock) as it:
+    """Nobody starts anything but by an alarm: who looks after the leases, and kicks all pumps each time, is gone."""
+    async with Rig(redis_url, clock=clock, pace=Pace(lease=600.0, sweep=0.2, patience=1.0)) as it:
+        await wait_until(lambda: len(it.worker._epochs) == SHARDS, "it has them all")
+        (task,) = (it for it in it.worker._tasks if it.get_coro().__name__ == "_keep_leases")  # type: ignore[union-attr]
+        while not task.done():  # a cancellation that meets redis-py can get lost
+            task.cancel()
+            await asyncio.wait([task], timeout=0.1)
         yield it
 
 
@@ -122,6 +132,42 @@ async def test_retry_after_is_capped(rig: Rig, clock: FakeClock, receiver: Recei
     assert delivery.due / 1000 - clock.now() <= 3600.001
 
 
+async def test_what_comes_in_meanwhile_waits_as_long_as_was_asked_for_and_no_longer(
+    rig: Rig, clock: FakeClock, receiver: Receiver
+) -> None:
+    receiver.answer = lambda received: status(503, "Retry-After: 10\r\n")
+    endpoint = await rig.endpoint(receiver.url, retry=[0, 3600])
+    await rig.publish()
+    await settled(rig, endpoint, 1)
+    receiver.answer = lambda received: status(200)
+    (second,) = await rig.publish()
+    await wait_until(lambda: rig.worker.pumps[endpoint.id].main.queued, "it has come in")
+    clock.advance(9.9)
+    assert len(receiver.requests) == 1
+    clock.advance(0.2)
+    await wait_until(lambda: len(receiver.requests) == 2, "it is sent then")
+    assert receiver.ids[1] == second
+
+
+async def test_a_fault_of_ours_costs_the_receiver_nothing(
+    rig: Rig, clock: FakeClock, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> Request:
+        raise RuntimeError
+
+    endpoint = await rig.endpoint(receiver.url, retry=[0])
+    monkeypatch.setattr(Stationery, "request", broken)
+    (event_id,) = await rig.publish()
+    for attempts in (1, 2):
+        delivery = await settled(rig, endpoint, attempts)
+        assert (delivery.status, delivery.step, delivery.error) == ("retrying", 0, "internal")
+        if attempts == 2:
+            monkeypatch.undo()
+        clock.advance(5.1)
+    await wait_until(lambda: receiver.ids == [event_id], "delivered when we are well")
+    assert rig.worker.pumps[endpoint.id].breaker.failing_since is None
+
+
 async def test_gone_disables_and_keeps_what_was_not_delivered(rig: Rig, clock: FakeClock, receiver: Receiver) -> None:
     receiver.answer = lambda received: status(410)
     endpoint = await rig.endpoint(receiver.url)
@@ -198,6 +244,20 @@ async def test_breaker_keeps_the_backlog_in_the_stream(rig: Rig, clock: FakeCloc
     await wait_until(drained, "everything arrives")
     told = await ops(rig)
     assert told.count("webhook.failing") == told.count("webhook.recovered") == 1
+
+
+async def test_a_probe_is_sent_at_its_time_also_when_no_retry_is_due(
+    rig: Rig, clock: FakeClock, receiver: Receiver
+) -> None:
+    receiver.answer = lambda received: status(500)
+    endpoint = await rig.endpoint(receiver.url, retry=[0, 36000], max_in_flight=1)
+    ids = await rig.publish(20)
+    pump = rig.worker.pumps[endpoint.id]
+    await wait_until(lambda: pump.breaker.open and pump.idle, "the breaker is open")
+    assert await rig.worker._committer.written(pump, 10)
+    receiver.answer = lambda received: status(200)
+    clock.advance(5.6)
+    await wait_until(lambda: receiver.ids == ids, "the backlog is delivered")
 
 
 async def test_ordered_waits_for_the_one_before(rig: Rig, clock: FakeClock, receiver: Receiver) -> None:
