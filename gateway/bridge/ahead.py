@@ -19,13 +19,13 @@ class Ahead(NamedTuple):
 
     def dump(self) -> str:
         """As text; empty for nothing."""
-        return f"{format_id(self.until)}:{','.join(map(format_id, sorted(self.open)))}" if self.open else ""
+        return f"{format_id(self.until)}:{','.join(map(format_id, sorted(self.open)))}" if self.until else ""
 
     @classmethod
     def load(cls, text: str) -> Ahead:
         """What `dump` made."""
         until, _, still_open = text.partition(":")
-        return cls(parse_id(until), frozenset(map(parse_id, still_open.split(",")))) if text else NOTHING
+        return cls(parse_id(until), frozenset(map(parse_id, filter(None, still_open.split(","))))) if text else NOTHING
 
 
 NOTHING: Final = Ahead(ZERO, frozenset())

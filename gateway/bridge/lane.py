@@ -94,7 +94,7 @@ class Lane:
         unread = [event_id for event_id in self._before.open if event_id > self.scanned]
         queued = [event.id for event in self._queue if event.id <= until] if until > reached else []
         still_open = (*self._started, *queued, *unread)
-        return Ahead(until, frozenset(still_open)) if still_open else NOTHING
+        return Ahead(until, frozenset(still_open)) if still_open or until > reached else NOTHING
 
     def offer(self, event: Event) -> bool:
         """Take an event at the tail; False when the lane is not live, or has just fallen behind."""

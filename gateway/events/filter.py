@@ -7,7 +7,7 @@ subscribers with equal filters share one cohort.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,9 +27,13 @@ def glob_matches(pattern: str, text: str) -> bool:
     Time is linear in the length of `text` for each part between stars: leftmost matching of the parts is enough, so
     there is nothing to backtrack over (a translation to a regular expression would be open to catastrophic input).
     """
-    parts = pattern.split("*")
+    return _fits(pattern.split("*"), text)
+
+
+def _fits(parts: Sequence[str], text: str) -> bool:
+    """`glob_matches` for a pattern split at its stars."""
     if len(parts) == 1:
-        return pattern == text
+        return parts[0] == text
     first, last = parts[0], parts[-1]
     if not text.startswith(first) or not text.endswith(last):
         return False
@@ -51,16 +55,21 @@ class GlobSet:
     def __init__(self, globs: Iterable[str]) -> None:
         self.globs = tuple(sorted(set(globs)))
         self._exact = frozenset(glob for glob in self.globs if "*" not in glob)
-        self._patterns = tuple(glob for glob in self.globs if "*" in glob)
+        self._patterns = tuple(tuple(glob.split("*")) for glob in self.globs if "*" in glob)
         self._hash = hash(self.globs)
 
     @property
-    def exact(self) -> frozenset[str] | None:
-        """The texts it holds, when they can be listed; None when one of its globs has a star."""
-        return None if self._patterns else self._exact
+    def exact(self) -> frozenset[str]:
+        """Its globs without a star."""
+        return self._exact
+
+    @property
+    def heads(self) -> frozenset[str]:
+        """What its globs with a star begin with, up to that."""
+        return frozenset(parts[0] for parts in self._patterns)
 
     def __contains__(self, text: str) -> bool:
-        return text in self._exact or any(glob_matches(pattern, text) for pattern in self._patterns)
+        return text in self._exact or any(_fits(parts, text) for parts in self._patterns)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GlobSet) and self.globs == other.globs

@@ -8,7 +8,7 @@ taking the successor of plain integers is what the hot path does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NewType
 
 EventId = NewType("EventId", int)
@@ -71,6 +71,16 @@ def format_position(position: Mapping[str, int]) -> str:
     if len(position) == 1:
         return format_id(next(iter(position.values())))
     return ",".join(f"{name}@{format_id(position[name])}" for name in sorted(position))
+
+
+def speller(stream: str, positions: Mapping[str, int]) -> Callable[[int], str]:
+    """From the id of an event of `stream` to the position after it, while the other streams stand still."""
+    if len(positions) == 1:
+        return format_id
+    marks = {name: f"{name}@{format_id(positions[name])}" for name in sorted(positions)}
+    head = "".join(f"{mark}," for name, mark in marks.items() if name < stream) + f"{stream}@"
+    tail = "".join(f",{mark}" for name, mark in marks.items() if name > stream)
+    return lambda event_id: f"{head}{format_id(event_id)}{tail}"
 
 
 def parse_position(text: str, streams: Iterable[str]) -> dict[str, EventId]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.sse.connection import EXTENSION, LAST_CHUNK, Listener
 
@@ -23,16 +24,20 @@ class Protocol(HttpToolsProtocol):
     _head_bytes = 0
     _head_too_large = False
     _listener: Listener | None = None
+    _serving: RequestResponseCycle
+    """The request being answered: `cycle` may be that of another, which came behind it in the same segment."""
     _corked: list[bytes] | None = None
 
     def take_over(self, listener: Listener) -> None:
         """The body is the listener's from here on; the ASGI application may return."""
         self._listener = listener
         # uvicorn then takes the application's return for that of one whose client went away, and says nothing.
-        self.cycle.disconnected = True
+        self._serving.disconnected = True
         # A stream lasts for hours: what only its request needed goes now (2 KB a connection).
-        self.cycle.scope = self.scope = cast(Any, None)
-        self.headers = []
+        self._serving.scope = cast(Any, None)
+        if self._serving is self.cycle:
+            self.scope = cast(Any, None)
+            self.headers = []
         if self.transport.is_closing():
             self.loop.call_soon(listener.on_lost)
             return
@@ -44,12 +49,12 @@ class Protocol(HttpToolsProtocol):
     def cork(self) -> None:
         """Collect what is written, the response's head too, until `uncork`: a system call costs more than all else."""
         self._corked = []
-        self.cycle.transport = cast(asyncio.Transport, self)
+        self._serving.transport = cast(asyncio.Transport, self)
 
     def uncork(self) -> None:
         """Hand over what was collected, in one write."""
         corked, self._corked = self._corked, None
-        self.cycle.transport = self.transport
+        self._serving.transport = self.transport
         if corked:
             self.write(b"".join(corked))
 
@@ -60,13 +65,13 @@ class Protocol(HttpToolsProtocol):
         elif not self.transport.is_closing():  # uvloop raises where asyncio only logs
             self.transport.write(data)
 
-    def writer(self) -> Callable[[bytes], None]:
+    def writer(self) -> Callable[[bytes | memoryview], None]:
         """`write` without the cork, as fast as can be."""
         return self.transport.write
 
     def descriptor(self) -> int | None:
-        """Of the socket; None with TLS, and when it is closed already."""
-        if self.scheme == "https" or self.transport.is_closing():
+        """Of the socket; None with TLS, when it is closed already, and on Windows, where `os.write` means another."""
+        if self.scheme == "https" or os.name == "nt" or self.transport.is_closing():
             return None
         descriptor: int = self.transport.get_extra_info("socket").fileno()
         return descriptor
@@ -148,6 +153,10 @@ class Protocol(HttpToolsProtocol):
         if self._listener is not None:
             self._listener.on_lost()
             self._listener = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _stop_clock(self) -> None:
         if self._head_deadline is not None:

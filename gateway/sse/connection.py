@@ -46,7 +46,7 @@ class Connection(Protocol):
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport; never waits."""
 
-    def writer(self) -> Callable[[bytes], None]:
+    def writer(self) -> Callable[[bytes | memoryview], None]:
         """`write` without the cork, as fast as can be."""
 
     def descriptor(self) -> int | None:

@@ -11,7 +11,7 @@ from gateway.events.filter import predicate
 from gateway.events.position import format_position
 from gateway.sse.cohort import CohortKey
 from gateway.sse.connection import Connection, chunk
-from gateway.sse.ending import DISCONNECTED, DRAIN, FAILED, MAX_AGE, SLOW, Ending
+from gateway.sse.ending import DISCONNECTED, DRAIN, MAX_AGE, SLOW, Ending
 from gateway.sse.frame import Wires
 from gateway.sse.live import LiveLane
 from gateway.sse.request import After, AtTime, EventsRequest, Last
@@ -203,8 +203,7 @@ class Hub:
                 connection.finish()
         except Exception:
             log.exception("subscription.failed")
-            subscriber.end(FAILED)
-            connection.abort()
+            subscriber.fail()
         finally:
             for reader in readers:
                 reader.users.discard(subscriber)

@@ -1,8 +1,8 @@
-"""The live lane: each batch is encoded once a cohort and written to its members' transports in one sweep.
+"""The live lane: each slice of a stream is rendered once a cohort and written to its members' sockets in one sweep.
 
 No queue and no task per connection.  The lane has one cursor a stream; what it has read is the position of every
-member.  A member whose transport is over its high-water mark is dropped out of the lane at its turn, with the
-position from before the batch, so nothing is lost and nobody waits for it.
+member.  A member whose socket takes nothing, or whose transport still has something, is dropped out of the lane at its
+turn, with the position from before the slice, so nothing is lost and nobody waits for it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from contextlib import suppress
 from typing import Protocol
 
 from gateway.backend.connection import UNAVAILABLE
-from gateway.events.event import Event
+from gateway.events.event import Event, Skipped
 from gateway.events.position import EventId, format_position
 from gateway.sse.batch import Batch
-from gateway.sse.cohort import Cohort, CohortKey
+from gateway.sse.breath import Breath
+from gateway.sse.cohort import Cohort, CohortKey, Places
 from gateway.sse.connection import chunk
 from gateway.sse.livestream import LiveStream
 from gateway.sse.subscriber import PASSED_OVER, Subscriber, Timing
-from gateway.sse.sweep import Places, Sweeper
+from gateway.sse.sweep import Sweeper
 from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
 from gateway.stream.window import Item
@@ -30,8 +31,8 @@ from gateway.stream.window import Item
 log = logging.getLogger("gateway.live")
 
 _TICK = 0.5
-_LOOKS, _GOODBYES = 5000, 256
-"""Cohorts chosen, and goodbyes said, before the loop gets a turn."""
+_CHOICE, _QUESTION, _GOODBYE = 0.04, 0.3, 4
+"""What it costs to note that a cohort wants an event, to ask its filter, and to end a member (see `Breath`)."""
 
 
 class LaneMeter(Protocol):
@@ -50,7 +51,8 @@ class LiveLane:
         self._timing = timing
         self._meter = meter
         self._fall_back = fall_back
-        self._sweeper = Sweeper(self._drop)
+        self._breath = Breath()
+        self._sweeper = Sweeper(self._breath, self._drop)
         self._streams: dict[str, LiveStream] = {}
         self._cohorts: dict[CohortKey, Cohort] = {}
         self._quiet: OrderedDict[Cohort, None] = OrderedDict()  # by last write; a plain dict is slow to pop from
@@ -99,7 +101,7 @@ class LiveLane:
             for name in key.streams:
                 self._streams[name].routes.add(cohort)
         subscriber.cohort = cohort
-        subscriber.joined_at = cohort.joined_at = self._seen(key)
+        subscriber.seen_at_join = cohort.seen_at_join = self._seen(key)
         subscriber.cursors = ()
         cohort.place(subscriber)
 
@@ -152,7 +154,7 @@ class LiveLane:
             self._close_unused(live)
 
     def _close_unused(self, live: LiveStream) -> None:
-        if not len(live.routes):
+        if not len(live.routes) and self._streams.get(live.name) is live:
             live.cursor.reader.listeners.discard(self._bell.set)
             del self._streams[live.name]
 
@@ -161,18 +163,25 @@ class LiveLane:
         items = await live.take()
         if not items:
             return False
-        batch = Batch(live.name, items, live.cursor.source, live.cursor.index)
-        known: dict[tuple[str, ...], tuple[Places, int]] = {}
+        batch = Batch(live.name, items, live.cursor.source, live.cursor.index, self._breath)
+        standing: dict[tuple[str, ...], tuple[Places, int]] = {}
         events = size = 0
         for cohort, chosen in (await self._route(live, items)).items():
+            if not len(cohort):
+                continue  # and with its last member its streams may have been closed
             streams = cohort.key.streams
-            if streams not in known:
-                known[streams] = {**self._places(streams), live.name: before}, self._seen(cohort.key)
-            places, cohort.last_id_at = known[streams]
-            rendered = batch.render(cohort.key, chosen, places)
-            # Not to those who have joined since the slice was taken: they stand after it.
-            audience = cohort.audience(places, cohort.last_id_at - len(items))
-            written = await self._sweeper.sweep(audience, rendered.data)
+            if streams not in standing:
+                standing[streams] = {**self._places(streams), live.name: before}, self._seen(cohort.key)
+            places, seen = standing[streams]
+            try:
+                rendered = await batch.render(cohort.key, chosen, places)
+                # Not to those who have joined since the slice was taken: they stand after it.
+                written = await self._sweeper.sweep(cohort.audience(places, seen - len(items)), rendered.data)
+            except Exception:
+                log.exception("live.failed %r", cohort)
+                self._cut_off(cohort)
+                continue
+            cohort.seen_at_id = seen
             self._touch(cohort)
             events += rendered.events * written
             size += rendered.size * written
@@ -183,28 +192,37 @@ class LiveLane:
     async def _route(self, live: LiveStream, items: list[Item]) -> dict[Cohort, list[int]]:
         """Who gets which of the items, by offset."""
         touched: dict[Cohort, list[int]] = {}
-        looked = 0
         for at, item in enumerate(items):
-            wanting = self._wanting(live, item)
+            asked = live.routes.asked
+            if isinstance(item, Event):
+                wanting = live.routes.to(item.tenant, item.channel, item.type)
+            else:
+                wanting = await self._concerned(live, item)
             for cohort in wanting:
                 chosen = touched.get(cohort)
                 if chosen is None:
                     touched[cohort] = [at]
                 else:
                     chosen.append(at)
-            looked += len(wanting)
-            if looked >= _LOOKS:
-                looked = 0
-                await asyncio.sleep(0)
+            await self._breath.spend(len(wanting) * _CHOICE + (live.routes.asked - asked) * _QUESTION)
         return touched
 
-    def _wanting(self, live: LiveStream, item: Item) -> list[Cohort]:
-        if isinstance(item, Event):
-            return live.routes.to(item.tenant, item.channel, item.type)
+    async def _concerned(self, live: LiveStream, item: Gap | Skipped) -> list[Cohort]:
+        """Who is told of a hole, or of an entry that breaks a rule."""
         if isinstance(item, Gap):
             self._meter.gap(item.reason)
-            return [cohort for cohort in live.routes if cohort.key.control]
-        return [cohort for cohort in live.routes if cohort.key.control and cohort.key.filter.could_accept(item)]
+        found = []
+        for cohort in live.routes:
+            if cohort.key.control and (isinstance(item, Gap) or cohort.key.filter.could_accept(item)):
+                found.append(cohort)
+            await self._breath.spend(_QUESTION)
+        return found
+
+    def _cut_off(self, cohort: Cohort) -> None:
+        """Whatever went wrong, its members must not go on as if they had the slice: they resume by their last id."""
+        for member in (*cohort.by_descriptor.values(), *cohort.by_transport):
+            self.leave(member)
+            member.fail()
 
     def _drop(self, member: Subscriber, places: Places) -> None:
         """Out of the lane, with cursors where it was left."""
@@ -220,7 +238,7 @@ class LiveLane:
 
     async def _say_goodbye(self) -> None:
         ending, self._ending = self._ending, []
-        for at, member in enumerate(ending):
+        for member in ending:
             cohort = member.cohort
             if cohort is None:
                 continue
@@ -231,8 +249,7 @@ class LiveLane:
                     member.write(chunk(farewell))  # type: ignore[misc]
                 if member.connection is not None:
                     member.connection.finish()
-            if at % _GOODBYES == _GOODBYES - 1:
-                await asyncio.sleep(0)
+            await self._breath.spend(_GOODBYE)
 
     def _due(self) -> Iterator[Cohort]:
         """The cohorts to which nothing was written for the heartbeat interval."""
@@ -248,11 +265,11 @@ class LiveLane:
         for cohort in self._due():
             seen, places = self._seen(cohort.key), self._places(cohort.key.streams)
             audience = cohort.audience(places, seen)
-            if cohort.key.control and seen - cohort.last_id_at >= PASSED_OVER:
-                cohort.last_id_at = seen
+            if cohort.key.control and seen - cohort.seen_at_id >= PASSED_OVER:
+                cohort.seen_at_id = seen
                 text = format_position(self.position(cohort.key.streams))
                 news = cohort.key.wire.control("gateway.position", {"position": text}, text)
-                told, audience = audience.split(since=seen - PASSED_OVER)
+                told, audience = audience.split(seen - PASSED_OVER)
                 await self._sweeper.sweep(told, chunk(news))
             # Who has not taken one byte for a whole interval is dropped: the catch-up lane has the clock that aborts.
             await self._sweeper.sweep(audience, chunk(cohort.key.wire.heartbeat))

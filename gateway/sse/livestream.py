@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.sse.cohort import Routes
+from gateway.sse.routing import Routes
 from gateway.stream.cursor import Cursor
 from gateway.stream.window import Item
 

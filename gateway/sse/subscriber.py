@@ -15,10 +15,10 @@ from typing import Any, Protocol
 from gateway.backend.connection import UNAVAILABLE
 from gateway.events.event import Event
 from gateway.events.filter import predicate
-from gateway.events.position import EventId, format_id, format_position
+from gateway.events.position import EventId, format_id, format_position, speller
 from gateway.sse.cohort import Cohort, CohortKey
 from gateway.sse.connection import Connection
-from gateway.sse.ending import DISCONNECTED, Ending
+from gateway.sse.ending import DISCONNECTED, FAILED, Ending
 from gateway.sse.frame import describe_gap, describe_skipped
 from gateway.stream.cursor import Cursor
 from gateway.stream.gap import Gap
@@ -73,13 +73,13 @@ class Subscriber:
         "descriptor",
         "ending",
         "gaps",
-        "joined_at",
         "key",
         "lost",
         "on_close",
         "on_end",
         "on_leave",
         "paused",
+        "seen_at_join",
         "write",
     )
 
@@ -95,10 +95,10 @@ class Subscriber:
         self.ending: Ending | None = None
         self.cohort: Cohort | None = None
         self.connection: Connection | None = None
-        self.write: Callable[[bytes], None] | None = None
+        self.write: Callable[[bytes | memoryview], None] | None = None
         self.descriptor: int | None = None
         """Of its socket, if that may be written to while `write` has nothing buffered."""
-        self.joined_at = 0
+        self.seen_at_join = 0
         self.paused = False
         self.lost = False
         self.on_end: Callable[[Subscriber], None] | None = None
@@ -128,6 +128,13 @@ class Subscriber:
             self.ring()
             if self.on_end is not None:
                 self.on_end(self)
+
+    def fail(self) -> None:
+        """Something of ours went wrong: cut the connection. The client resumes by its last id."""
+        if self.ending is None:
+            self.ending = FAILED
+        if self.connection is not None:
+            self.connection.abort()
 
     def ring(self) -> None:
         """Wake whoever waits for something to happen to this subscriber."""
@@ -234,7 +241,7 @@ class Subscriber:
             blocks = self.key.wire.blocks(cursor.source).run(cursor.index, items)
             if blocks is not None:
                 return self._encoded(blocks, len(blocks), len(items), len(items) - 1)
-        identify = identifier(cursor, self.cursors)
+        identify = speller(cursor.stream, {it.stream: it.position for it in self.cursors})
         render = self._renderer(cursor, identify)
         parts: list[bytes] = []
         events, last_match = 0, -1
@@ -283,17 +290,6 @@ class Subscriber:
     def _control(self, name: str, data: dict[str, Any], position: str) -> bytes:
         self._passed_over = 0
         return self.key.wire.control(name, data, position) if self.key.control else b""
-
-
-def identifier(cursor: Cursor, cursors: Sequence[Cursor]) -> Callable[[int], str]:
-    """Event id of `cursor`'s stream -> position, while the other streams stand still."""
-    if len(cursors) == 1:
-        return format_id
-    marks = [f"{other.stream}@{format_id(other.position)}" for other in cursors]
-    at = [other.stream for other in cursors].index(cursor.stream)
-    head = "".join(mark + "," for mark in marks[:at]) + cursor.stream + "@"
-    tail = "".join("," + mark for mark in marks[at + 1 :])
-    return lambda event_id: f"{head}{format_id(event_id)}{tail}"
 
 
 async def pull(subscriber: Subscriber) -> AsyncIterator[bytes]:

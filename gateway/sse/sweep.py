@@ -2,120 +2,106 @@
 
 Most members take at once what they are sent.  They are kept by the file descriptor of their socket and written to
 past their transports: a walk over 1,000 of them touches no object of theirs, and those, cold after 20 ms of other
-work, cost as much as all that is not the kernel's (loadtest fanout).  A descriptor is in `Cohort.ready` from when its
-member joins until its transport buffers something or tells that the connection is lost; only after that is the
-socket closed, so a number is never that of somebody else's connection.
+work, cost as much as all that is not the kernel's (loadtest fanout).  A descriptor is in `Cohort.by_descriptor` from
+when its member joins until its transport buffers something or tells that the connection is lost; only after that is
+the socket closed, so a number is never that of somebody else's connection.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from os import write
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Final
 
-from gateway.stream.cursor import Place
+from gateway.sse.breath import Breath
+from gateway.sse.cohort import Audience, Places
+from gateway.sse.subscriber import Subscriber
 
-if TYPE_CHECKING:
-    from gateway.sse.cohort import Cohort
-    from gateway.sse.subscriber import Subscriber
+_BYTES: Final = 16_384
+"""As many take as long as a write does by itself."""
+_DROP: Final = 16
+"""A drop makes a task, which reads and writes: in writes."""
+_DROPS: Final = 16
+"""As many end a turn."""
 
-_TURN = 400
-"""Writes before the loop gets a turn: about 2 ms."""
-
-Places = dict[str, Place]
-
-
-class Audience(NamedTuple):
-    """Who was a member of a cohort at one instant."""
-
-    cohort: Cohort
-    ready: dict[int, Subscriber]
-    others: tuple[Subscriber, ...]
-    before: Places
-    """Where a member is left that cannot be written to."""
-
-    def split(self, since: int) -> tuple[Audience, Audience]:
-        """The members that joined when the lane had seen up to `since` items, and those that came later."""
-        return self._only(lambda member: member.joined_at <= since), self._only(lambda member: member.joined_at > since)
-
-    def _only(self, wanted: Callable[[Subscriber], bool]) -> Audience:
-        ready = {descriptor: member for descriptor, member in self.ready.items() if wanted(member)}
-        return self._replace(ready=ready, others=tuple(filter(wanted, self.others)))
-
-
-Drop = Callable[["Subscriber", Places], None]
+Drop = Callable[[Subscriber, Places], None]
 """Takes a member out of the lane, left at these places."""
 
 
 class Sweeper:
-    """Writes to audiences. The loop gets a turn after so many writes, to however many audiences they are."""
+    """Writes to audiences."""
 
-    def __init__(self, drop: Drop) -> None:
+    def __init__(self, breath: Breath, drop: Drop) -> None:
+        self._breath = breath
         self._drop = drop
-        self._left = _TURN
 
     async def sweep(self, audience: Audience, data: bytes) -> int:
         """Write to each member, dropping those that are not ready for it; how many got it."""
         written = await self._to_sockets(audience, data)
-        return written + await self._to_transports(audience, data) if audience.others else written
+        return written + await self._to_transports(audience, data) if audience.by_transport else written
 
     async def _to_sockets(self, audience: Audience, data: bytes) -> int:
-        cohort, ready = audience.cohort, audience.ready
-        todo, size, written, departures = list(ready), len(data), 0, cohort.departures
-        start = 0
-        while start < len(todo):
-            await self._breathe()
-            turn = todo[start : start + self._left]
-            start += len(turn)
-            self._left -= len(turn)
-            if departures != cohort.departures:  # some have gone while others had their turn
-                turn = [descriptor for descriptor in turn if self._is_ready(audience, descriptor)]
-            for descriptor in turn:
-                try:
-                    sent = write(descriptor, data)
-                except BlockingIOError:
-                    self._drop(ready[descriptor], audience.before)
-                    continue
-                except OSError:
-                    # A transport that is not reading (a request was pipelined) learns of it by writing alone.
-                    _hand_over(ready[descriptor], data)
-                    continue
-                written += 1
-                if sent < size:
-                    # The transport buffers the rest, and the member is no longer ready.
-                    _hand_over(ready[descriptor], data[sent:])
+        todo, cost, written = list(audience.by_descriptor), 1 + len(data) / _BYTES, 0
+        while todo:
+            room = self._breath.room(cost)
+            turn, todo = todo[:room], todo[room:]
+            if audience.departures != audience.cohort.departures:  # some have gone while others had their turn
+                turn = self._still_there(audience, turn)
+            done, dropped, sent = self._write(audience, turn, data)
+            written += sent
+            todo[:0] = turn[done:]
+            await self._breath.spend(done * cost + dropped * _DROP)
         return written
 
-    def _is_ready(self, audience: Audience, descriptor: int) -> bool:
-        member = audience.ready[descriptor]
-        if audience.cohort.ready.get(descriptor) is member:
-            return True
-        if member.cohort is audience.cohort:  # its transport has a backlog meanwhile
-            self._drop(member, audience.before)
-        return False
+    def _still_there(self, audience: Audience, descriptors: list[int]) -> list[int]:
+        """Those of `descriptors` that may be written to; a member that has a backlog meanwhile is dropped."""
+        cohort, found = audience.cohort, []
+        for descriptor in descriptors:
+            member = audience.by_descriptor[descriptor]
+            if cohort.by_descriptor.get(descriptor) is member:
+                found.append(descriptor)
+            elif member.cohort is cohort:
+                self._drop(member, audience.before)
+        return found
+
+    def _write(self, audience: Audience, descriptors: list[int], data: bytes) -> tuple[int, int, int]:
+        """How many of `descriptors` were tried, how many of these were dropped, how many got it."""
+        size, members, dropped, failed = len(data), audience.by_descriptor, 0, 0
+        for descriptor in descriptors:
+            try:
+                sent = write(descriptor, data)
+            except BlockingIOError:
+                self._drop(members[descriptor], audience.before)
+                dropped += 1
+                if dropped == _DROPS:
+                    tried = descriptors.index(descriptor) + 1
+                    return tried, dropped, tried - dropped - failed
+            except OSError:
+                # A transport that is not reading (a request was pipelined) learns of it by writing alone.
+                _hand_over(members[descriptor], data)
+                failed += 1
+            else:
+                if sent < size:
+                    # The transport buffers the rest, without a copy, and the member is no longer ready.
+                    _hand_over(members[descriptor], memoryview(data)[sent:])
+        return len(descriptors), dropped, len(descriptors) - dropped - failed
 
     async def _to_transports(self, audience: Audience, data: bytes) -> int:
         """The same for those without a socket that may be written to (TLS), and those with a backlog."""
         written = 0
-        for member in audience.others:
-            await self._breathe()
+        for member in audience.by_transport:
             if member.cohort is not audience.cohort:
                 continue
             if member.paused:
                 self._drop(member, audience.before)
+                await self._breath.spend(_DROP)
                 continue
-            self._left -= 1
             written += _hand_over(member, data)
+            await self._breath.spend(1 + len(data) / _BYTES)
         return written
 
-    async def _breathe(self) -> None:
-        if not self._left:
-            self._left = _TURN
-            await asyncio.sleep(0)
 
-
-def _hand_over(member: Subscriber, data: bytes) -> bool:
+def _hand_over(member: Subscriber, data: bytes | memoryview) -> bool:
     """Write through the transport; False when that is closed already, and word of it is on its way."""
     try:
         member.write(data)  # type: ignore[misc]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from gateway.events.event import Event
+from gateway.events.event import Event, Skipped
 from gateway.events.filter import EVERYTHING, Filter, channel_globs
 from gateway.events.position import EventId, make_id
+from gateway.sse.breath import Breath
 from gateway.sse.cohort import Cohort, CohortKey
 from gateway.sse.connection import chunk
 from gateway.sse.frame import Wires
@@ -48,14 +49,14 @@ class Client:
         self.ours, self.theirs = sockets
         for it in sockets:
             it.setblocking(False)
-        self.buffered: list[bytes] = []
+        self.buffered: list[bytes | memoryview] = []
         self.member = Subscriber((), (), cohort.key, TIMING, cast(Any, Quiet()))
         self.member.write = self.write
         self.member.cohort = cohort
         self.member.descriptor = self.ours.fileno()
         cohort.place(self.member)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """What the transport does with it: keep it, and say so."""
         self.buffered.append(data)
         self.member.on_paused()
@@ -86,7 +87,7 @@ class Scene:
         self._stack = stack
         self.cohort = Cohort(CohortKey(("s",), EVERYTHING, WIRE, True), 0.0, 0)
         self.dropped: list[Subscriber] = []
-        self.sweeper = Sweeper(self._drop)
+        self.sweeper = Sweeper(Breath(), self._drop)
 
     def _drop(self, member: Subscriber, places: Any) -> None:
         member.cohort = None
@@ -193,32 +194,45 @@ class Lane:
     """A live lane over a window, and members whose writes are noted with the turn of the loop they came in."""
 
     def __init__(self) -> None:
-        self.window = Window(100, 1 << 20)
-        self._reader = cast(
-            Any, SimpleNamespace(stream="s", window=self.window, listeners=set(), read_at=0.0, born=EventId(0))
-        )
+        self._reader = self.reader("s")
+        self.window = self._reader.window
         self._pages = SharedPages(cast(Any, None), 1, lambda: 0.0)
-        self.lane = LiveLane(TIMING, cast(Any, Quiet()), lambda subscriber: None)
+        self.dropped: list[int] = []
+        self.lane = LiveLane(TIMING, cast(Any, Quiet()), lambda subscriber: self.dropped.append(self.turn))
         self.turn = 0
         self._counting = asyncio.create_task(self._count())
+
+    @staticmethod
+    def reader(stream: str) -> Any:
+        window = Window(1000, 1 << 20)
+        return SimpleNamespace(stream=stream, window=window, listeners=set(), read_at=0.0, born=EventId(0))
 
     async def _count(self) -> None:
         while True:
             self.turn += 1
             await asyncio.sleep(0)
 
-    def join(self, filter_: Filter, writes: list[int]) -> None:
-        key = CohortKey(("s",), filter_, WIRE, True)
-        cursor = Cursor(self._reader, self._pages, self.window.tail, 0)
-        subscriber = Subscriber([cursor], (), key, TIMING, cast(Any, Quiet()))
+    def join(self, filter_: Filter, writes: list[int], *more: Any) -> Subscriber:
+        """A member; `more` are readers of other streams that it wants too."""
+        readers = [self._reader, *more]
+        key = CohortKey(tuple(reader.stream for reader in readers), filter_, WIRE, True)
+        cursors = [Cursor(reader, self._pages, reader.window.tail, 0) for reader in readers]
+        subscriber = Subscriber(cursors, (), key, TIMING, cast(Any, Quiet()))
         subscriber.write = lambda data: writes.append(self.turn)
         assert self.lane.can_join(subscriber)
         self.lane.join(subscriber)
+        return subscriber
 
     def publish(self, *numbers: int) -> None:
         self.window.extend([event(number) for number in numbers], make_id(numbers[-1]))
         for listener in self._reader.listeners:
             listener()
+
+    async def turns(self, done: Callable[[], bool]) -> int:
+        """How many turns of the loop until then."""
+        begun = self.turn
+        await wait_until(done)
+        return self.turn - begun
 
     async def stop(self) -> None:
         self._counting.cancel()
@@ -261,7 +275,7 @@ async def test_who_joins_while_others_are_written_to_gets_nothing_of_the_batch(l
         lane.join(EVERYTHING, first)
     lane.join(Filter(channel_globs(["a"])), second)
     lane.publish(1)
-    while len(first) < 400:  # noqa: ASYNC110
+    while len(first) < 390:  # noqa: ASYNC110
         await asyncio.sleep(0)
     assert not second
     lane.join(Filter(channel_globs(["a"])), late)
@@ -270,3 +284,124 @@ async def test_who_joins_while_others_are_written_to_gets_nothing_of_the_batch(l
     lane.publish(2)
     await wait_until(lambda: len(late) == 1, "from the next batch on it belongs to them")
     assert len(second) == 2
+
+
+async def test_others_get_the_batch_though_a_stream_of_somebody_who_left_was_closed_meanwhile(lane: Lane) -> None:
+    first: list[int] = []
+    last: list[int] = []
+    for _ in range(450):
+        lane.join(EVERYTHING, first)
+    leaving = lane.join(EVERYTHING, [], lane.reader("t"))
+    lane.join(Filter(channel_globs(["a"])), last)
+    lane.publish(1)
+    while len(first) < 390:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    lane.lane.leave(leaving)
+    await wait_until(lambda: last, "the third cohort got what the first one got")
+
+
+async def test_whoever_cannot_be_served_is_cut_off_and_the_others_are_served(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlucky: list[int] = []
+    lucky: list[int] = []
+    aborted: list[bool] = []
+    member = lane.join(EVERYTHING, unlucky)
+    member.connection = cast(Any, SimpleNamespace(abort=lambda: aborted.append(True)))
+    lane.join(Filter(channel_globs(["a"])), lucky)
+    sweep = Sweeper.sweep
+
+    async def fail(self: Sweeper, audience: Any, data: bytes) -> int:
+        if audience.cohort.key.filter.is_everything and not aborted:
+            raise ValueError("whatever")
+        return await sweep(self, audience, data)
+
+    monkeypatch.setattr(Sweeper, "sweep", fail)
+    lane.publish(1)
+    await wait_until(lambda: lucky, "the others got it")
+    assert aborted == [True]
+    lane.publish(2)
+    await wait_until(lambda: len(lucky) == 2)
+    assert not unlucky, "nothing that comes after what it has not got"
+
+
+@pytest.mark.parametrize("channels", ["user:{}:*", "*:{}"])
+async def test_filters_that_are_asked_in_vain_give_the_loop_its_turn(lane: Lane, channels: str) -> None:
+    for number in range(2000):
+        lane.join(Filter(channel_globs([channels.format(number)])), [])
+    writes: list[int] = []
+    lane.join(EVERYTHING, writes)
+    events = [Event(make_id(n), "s", "a", f"new-{n}", None, None, b"1") for n in range(1, 101)]
+    lane.window.extend(events, make_id(100))
+    lane.publish(101)
+    asked_all = channels.startswith("*")
+    # 0.3 of a write each, and 400 writes a turn.
+    assert await lane.turns(lambda: len(writes) == 1) >= (100 if asked_all else 0)
+    (live,) = lane.lane._streams.values()
+    assert (live.routes.asked > 100_000) == asked_all
+
+
+async def test_skipped_entries_ask_all_filters_and_give_the_loop_its_turn(lane: Lane) -> None:
+    for number in range(2000):
+        lane.join(Filter(channel_globs([f"user:{number}"])), [])
+    writes: list[int] = []
+    lane.join(EVERYTHING, writes)
+    lane.window.extend([Skipped(make_id(n), "s", "invalid_data", "a", "a") for n in range(1, 101)], make_id(100))
+    lane.publish(101)
+    assert await lane.turns(lambda: len(writes) == 1) >= 100
+
+
+async def test_drops_give_the_loop_its_turn(lane: Lane) -> None:
+    members = [lane.join(EVERYTHING, []) for _ in range(1000)]
+    for member in members:
+        member.on_paused()
+    lane.publish(1)
+    await wait_until(lambda: len(lane.dropped) == len(members))
+    assert max(lane.dropped.count(turn) for turn in set(lane.dropped)) <= 25
+
+
+async def test_sockets_that_are_full_give_the_loop_its_turn_and_nobody_is_passed_over(scene: Scene) -> None:
+    clients = [scene.client() for _ in range(60)]
+    full = [client for at, client in enumerate(clients) if at % 3]
+    for client in full:
+        client.fill()
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    assert await scene.sweep(b"block") == 20
+    counting.cancel()
+    assert turns
+    assert scene.dropped == [client.member for client in full]
+    assert all(client.received() == chunk(b"block") for client in clients if client not in full)
+
+
+async def test_large_writes_give_the_loop_its_turn_sooner(scene: Scene) -> None:
+    clients = [scene.client() for _ in range(100)]
+    sweeping = asyncio.create_task(scene.sweep(b"y" * (160 << 10)))
+    await asyncio.sleep(0)
+    served = sum(bool(client.buffered or client.received()) for client in clients)
+    assert 0 < served < 50
+    await sweeping
+
+
+async def test_a_descriptor_that_changes_hands_before_a_second_half_is_swept_gets_nothing(scene: Scene) -> None:
+    client = scene.client()
+    audience = scene.cohort.audience({}, 0)
+    number = client.ours.fileno()
+    scene.cohort.remove(client.member)
+    client.member.cohort = None
+    client.ours.close()
+    heir, peer = socket.socketpair()
+    with heir, peer:
+        assert number in (heir.fileno(), peer.fileno())
+        assert await scene.sweeper.sweep(audience, chunk(b"block")) == 0
+        for it in (heir, peer):
+            it.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                it.recv(1)

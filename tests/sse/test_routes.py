@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.events.filter import EVERYTHING, Filter, channel_globs, type_globs
-from gateway.sse.cohort import Cohort, CohortKey, Routes
+from gateway.sse.cohort import Cohort, CohortKey
 from gateway.sse.frame import Wires
+from gateway.sse.routing import Routes
 
 WIRE = Wires().get("sse", "native", True)
 NAMES = ["a", "b", "a.x", "b.y"]
@@ -66,21 +67,26 @@ def test_an_event_asks_only_filters_that_name_what_it_is() -> None:
         routes.add(cohort(Asked(types=type_globs([f"t{i}"]))))
         routes.add(cohort(Asked(tenant=f"n{i}")))
         routes.add(cohort(Asked(allowed_channels=channel_globs([f"c{i}"]))))
+        routes.add(cohort(Asked(channels=channel_globs([f"d{i}:*", f"d{i}"]))))
     routes.add(cohort(EVERYTHING))
     assert len(routes.to("n7", "c7", "t7")) == 5
     assert len(asked) == 4
     assert len(routes.to("n7", "c7", "t7")) == 5
     assert len(asked) == 4
+    assert len(routes.to(None, "d42:x", "t")) == 2
+    assert len(asked) == 5
 
 
 def test_nothing_is_left_of_those_who_left() -> None:
     routes = Routes()
-    one = cohort(Filter(channels=channel_globs(["a", "b"])))
+    one = cohort(Filter(channels=channel_globs(["a", "b", "c*", "cc*"])))
     routes.add(one)
+    assert routes.to(None, "ccc", "t") == [one]
     assert routes.to(None, "a", "t") == [one]
     routes.remove(one)
     assert routes.to(None, "a", "t") == []
     assert not routes._shelves
+    assert not any(routes._lengths.values())
 
 
 def test_a_remembered_route_forgets_who_left() -> None:
