@@ -10,6 +10,8 @@ import httpx
 import pytest
 import standardwebhooks
 
+from gateway.access.principal import ANONYMOUS
+from gateway.bridge.api import Api
 from gateway.bridge.breaker import THRESHOLD
 from gateway.bridge.hosts import Hosts
 from gateway.bridge.outcome import Outcome
@@ -207,6 +209,16 @@ async def test_what_an_events_url_answers_says_nothing_of_the_endpoint(rig: Rig,
     stored = await rig.bridge.registry.get(endpoint.id)
     assert stored is not None
     assert stored.config.active
+    await own.stop()
+
+
+async def test_one_that_is_switched_off_takes_no_event_away(rig: Rig, receiver: Receiver) -> None:
+    own = await Receiver().start()
+    endpoint = await rig.endpoint(receiver.url, overridable=True)
+    await Api(rig.bridge).switch(ANONYMOUS, endpoint.id, active=False)
+    await wait_until(lambda: endpoint.id not in rig.worker.pumps, "it is driven no more")
+    (event_id,) = await rig.publish(webhook_url=own.url)
+    await wait_until(lambda: own.ids == [event_id], "delivered all the same")
     await own.stop()
 
 

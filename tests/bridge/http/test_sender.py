@@ -332,6 +332,26 @@ async def test_nothing_is_called_back_from_within_send(sender: Sender, receiver:
     assert sorted(it.error or "" for it in ended) == ["", "internal", "invalid_url", "invalid_url"]
 
 
+async def test_each_deadline_rings_whichever_came_first(sender: Sender, receiver: Receiver) -> None:
+    async def hang(received: object, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    receiver.answer = lambda received: hang
+    ended: list[str] = []
+    for name, timeout in (("late", 30.0), ("last", 0.6), ("first", 0.2), ("second", 0.4)):
+        sender.send(receiver.url, {}, b"{}", timeout, lambda attempt, name=name: ended.append(name))  # type: ignore[misc]
+    # Longer than it takes, and much less than the one that is not waited for.
+    await wait_until(lambda: len(ended) >= 3, lambda: f"{ended}", patience=4)
+    assert ended == ["first", "second", "last"]
+    assert len(sender._deadlines.all()) == 1
+
+
+async def test_nothing_is_kept_of_what_is_over(sender: Sender, receiver: Receiver) -> None:
+    for _ in range(10):
+        await sender.post(receiver.url, {}, b"{}", 60)
+    assert sender._deadlines.all() == []
+
+
 async def test_who_cancels_hears_nothing(sender: Sender, receiver: Receiver) -> None:
     async def hang(received: object, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
