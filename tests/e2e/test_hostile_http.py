@@ -205,6 +205,22 @@ def test_pipelined_requests_are_answered_in_order(gateway: GatewayProcess) -> No
     assert [answer.status for answer in found] == [200, 201, 400, 200]
 
 
+@pytest.mark.parametrize("after", [b"", HEALTH, request("GET", "/api/events")])
+def test_a_request_behind_a_subscription_in_the_same_segment_does_not_end_it(
+    gateway: GatewayProcess, broker: Broker, after: bytes
+) -> None:
+    with connected(gateway.port) as wire:
+        wire.send(request("GET", "/api/events") + after)
+        assert wire.head().status == 200
+        received = b""
+        while b"caught-up" not in received:
+            received += wire.chunk()
+        number = broker.add("sms.sent", {"behind": len(after)})
+        while number.encode() not in received:
+            received += wire.chunk()
+    assert b"HTTP/1.1" not in received
+
+
 @pytest.mark.parametrize(
     "more",
     [HEALTH, GET + b"\r\n", GET, b"garbage\r\n\r\n", b"\0" * 100_000, HEAD + b"Content-Length: 28\r\n\r\n" + EVENT],
