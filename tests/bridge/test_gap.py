@@ -199,6 +199,9 @@ async def test_a_stream_that_begins_anew_under_what_is_in_flight(redis_url: str,
         await rig.client.execute_command("XADD", "events", "5-0", "type", "sms.sent", "data", "1")
         (gap,) = await wait_until(lambda: gaps(rig, endpoint), "it is told")
         assert gap["reason"] == "recreated"
+        position = await rig.bridge.ledger.position(endpoint.id)
+        assert position is not None
+        assert position < parse_id("5-0")
         held.go_on.set()
         await wait_until(lambda: "5-0" in receiver.ids, "what is new is delivered")
 

@@ -12,6 +12,7 @@ from gateway.bridge.ahead import NOTHING, Ahead
 from gateway.bridge.lane import Lane
 from gateway.events.event import Event
 from gateway.events.position import ZERO, EventId, before, make_id
+from gateway.stream.gap import Gap
 
 UNWANTED = {make_id(number) for number in range(0, 1000, 5)}
 
@@ -139,3 +140,20 @@ async def test_what_is_stored_is_what_is_settled(seed: int, monkeypatch: pytest.
     assert world.settled == {it.id for it in map(event, range(1, world.last + 1)) if wanted(it)}
     assert world.position >= before(make_id(world.last))
     assert world.ahead == NOTHING
+
+
+def test_what_was_started_in_an_earlier_life_settles_nothing_of_this_one() -> None:
+    lane = Lane(ZERO, lambda: make_id(9))
+    lane.live = True
+    old, one, two = lane.life, event(1), event(2)
+    lane.offer(one)
+    lane.offer(two)
+    assert lane.take() == one
+    lane.fell(Gap(ZERO, "events", make_id(9), "recreated"))
+    assert lane.take() is None
+    lane.offer(one)  # the same id, and another event
+    assert lane.take() == one
+    lane.settled(one.id, old)
+    assert lane.low_water() == before(one.id)
+    lane.settled(one.id, lane.life)
+    assert lane.low_water() == make_id(9)
