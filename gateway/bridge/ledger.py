@@ -7,6 +7,7 @@ no later owner has claimed the endpoint: a bridge that lost its lease without no
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,13 +15,15 @@ from typing import Any, Final
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, NoScriptError
 
-from gateway.backend.connection import Redis
+from gateway.backend.connection import Redis, ResponseError
 from gateway.backend.exchange import Command, Line
 from gateway.bridge.ahead import Ahead
 from gateway.bridge.delivery import Delivery
 from gateway.bridge.job import CANCELLED, read_jobs
 from gateway.bridge.scripts import CLAIM, COMMIT, ENTER
 from gateway.events.position import EventId, format_id, parse_id
+
+log = logging.getLogger("gateway.bridge")
 
 __all__ = ["OPS_STREAM", "Commit", "Ledger", "Lock", "LockError", "State", "endpoint_keys"]
 
@@ -70,14 +73,6 @@ class Commit:
     def __bool__(self) -> bool:
         return bool(self.state or self.deliveries or self.replays or self.outbox or self.oldest)
 
-    def join(self, later: Commit) -> None:
-        """Take in what came after."""
-        self.state.update(later.state)
-        self.deliveries.update(later.deliveries)
-        self.replays.update(later.replays)
-        self.outbox += later.outbox
-        self.oldest = max(self.oldest, later.oldest)
-
 
 class Ledger:
     """Every method may raise `gateway.backend.connection.UNAVAILABLE`. `logs_kept` bounds the log of an endpoint."""
@@ -125,6 +120,10 @@ class Ledger:
         calls = [(commit, self._call(commit, args)) for commit in commits for args in self._arguments(commit)]
         scripts = [call for _, call in calls]
         replies = await self._line.ask(*news, *scripts, timeout=_PATIENCE)
+        for command, reply in zip(news, replies, strict=False):
+            if isinstance(reply, ResponseError):
+                # What the log cannot take must not hold up deliveries: a stream of replies whose key is something else.
+                log.warning("outbox.refused stream=%s error=%s", command[1], reply)
         replies = replies[len(news) :]
         if any(isinstance(reply, NoScriptError) for reply in replies):
             # A Redis that was restarted has forgotten the script. Sending it along each time would cost more.

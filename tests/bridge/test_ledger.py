@@ -257,3 +257,15 @@ async def test_the_log_is_kept_by_age_also_of_one_that_gets_nothing_more(redis_u
         clock.advance(0.2 * 86400)
         await wait_until(lambda: has(1), "what is older than a week is gone")
         assert [it.id for it in await all_logs(rig, endpoint)] == [f"log_{last}"]
+
+
+async def test_replies_that_their_stream_refuses_are_told_of_and_hold_up_nothing(
+    redis_url: str, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Rig(redis_url, streams=("events", "t.none")) as rig:
+        await rig.client.set("t.none", "no stream")
+        await rig.endpoint(receiver.url, reply_stream="t.none")
+        await rig.publish(2)
+        await wait_until(lambda: len(receiver.requests) == 2, "both are delivered")
+        await wait_until(lambda: "outbox.refused stream=t.none" in caplog.text, "and the log says why no reply came")
+        await rig.client.delete("t.none")
