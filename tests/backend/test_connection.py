@@ -6,10 +6,12 @@ import asyncio
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
-from gateway.backend.connection import Redis, RedisError, connect
+from gateway.backend.connection import UNAVAILABLE, Redis, RedisError, connect
 from tests.support.redisserver import RedisServer
 
 
@@ -61,3 +63,21 @@ async def test_a_timeout_still_times_out(server: RedisServer) -> None:
 async def test_a_unix_socket_takes_our_options() -> None:
     with pytest.raises(RedisError, match=r"/no/such\.sock"):
         await connect("unix:///no/such.sock").ping()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_sending_over_a_socket_that_was_closed_is_a_redis_that_is_away(server: RedisServer, run: Any) -> None:
+    async def send() -> None:
+        client = connect(server.url)
+        connection: Any = await client.connection_pool.get_connection()
+        connection._writer.transport.abort()
+        await asyncio.sleep(0)
+        try:
+            await connection.send_packed_command([b"*1\r\n$4\r\nPING\r\n"], check_health=False)
+            await connection.read_response()
+        finally:
+            await client.connection_pool.release(connection)
+            await client.aclose()
+
+    with pytest.raises(UNAVAILABLE):
+        run(send())
