@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -21,6 +21,14 @@ from tests.support.wait import wait_until
 pytestmark = pytest.mark.slow
 
 Start = Callable[..., GatewayProcess]
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One of its own: endpoints that other tests have left would be taken up while tasks and files are counted."""
+    server = RedisServer("valkey", tmp_path_factory.mktemp("valkey")).start()
+    yield server
+    server.stop()
 
 
 async def come_and_go(url: str, stream: str, n: int) -> None:
