@@ -50,18 +50,13 @@ def _fits(parts: Sequence[str], text: str) -> bool:
 class GlobSet:
     """A set of globs, OR among themselves. Immutable and hashable; ``None`` in a `Filter` stands for "everything"."""
 
-    __slots__ = ("_exact", "_hash", "_patterns", "globs")
+    __slots__ = ("_hash", "_patterns", "exact", "globs")
 
     def __init__(self, globs: Iterable[str]) -> None:
         self.globs = tuple(sorted(set(globs)))
-        self._exact = frozenset(glob for glob in self.globs if "*" not in glob)
+        self.exact = frozenset(glob for glob in self.globs if "*" not in glob)
         self._patterns = tuple(tuple(glob.split("*")) for glob in self.globs if "*" in glob)
         self._hash = hash(self.globs)
-
-    @property
-    def exact(self) -> frozenset[str]:
-        """Its globs without a star."""
-        return self._exact
 
     @property
     def heads(self) -> frozenset[str]:
@@ -69,7 +64,7 @@ class GlobSet:
         return frozenset(parts[0] for parts in self._patterns)
 
     def __contains__(self, text: str) -> bool:
-        return text in self._exact or any(_fits(parts, text) for parts in self._patterns)
+        return text in self.exact or any(_fits(parts, text) for parts in self._patterns)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GlobSet) and self.globs == other.globs

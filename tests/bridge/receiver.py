@@ -88,3 +88,16 @@ class Receiver:
         finally:
             self._writers.discard(writer)
             writer.close()
+
+
+class Held:
+    """Receives, and answers when it is let go: what `answer` makes of the request, by default 200."""
+
+    def __init__(self, receiver: Receiver, answer: Callable[[Received], bytes] = lambda received: OK) -> None:
+        self.go_on = asyncio.Event()
+        self._of = answer
+        receiver.answer = lambda received: self._answer
+
+    async def _answer(self, received: Received, writer: asyncio.StreamWriter) -> None:
+        await self.go_on.wait()
+        writer.write(self._of(received))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -14,7 +13,7 @@ from gateway.events.jsontext import loads
 from gateway.events.position import format_id, parse_id
 from gateway.stream.log import Limits
 from gateway.stream.retention import Retention
-from tests.bridge.receiver import OK, Received, Receiver
+from tests.bridge.receiver import Held, Receiver
 from tests.bridge.rig import Rig
 from tests.support.inprocess import serve_here
 from tests.support.wait import wait_until
@@ -149,18 +148,6 @@ async def gaps(rig: Rig, endpoint: Endpoint) -> list[dict[str, Any]]:
     entries, _ = await rig.store.page("gateway:ops", parse_id("0-0"), 100)
     found = [loads(entry.data) for entry in entries if entry.type == "stream.gap"]  # type: ignore[union-attr]
     return [gap for gap in found if gap["webhook"] == endpoint.id]
-
-
-class Held:
-    """Receives, and answers when it is let go."""
-
-    def __init__(self, receiver: Receiver) -> None:
-        self.go_on = asyncio.Event()
-        receiver.answer = lambda received: self._answer
-
-    async def _answer(self, received: Received, writer: asyncio.StreamWriter) -> None:
-        await self.go_on.wait()
-        writer.write(OK)
 
 
 async def test_a_trim_ahead_of_one_that_is_behind_is_told_once(redis_url: str, receiver: Receiver) -> None:

@@ -8,24 +8,12 @@ from collections.abc import Sequence
 from gateway.bridge.endpoint import Endpoint
 from gateway.bridge.ledger import Commit
 from gateway.bridge.parts import Pace
-from tests.bridge.receiver import OK, Received, Receiver
+from tests.bridge.receiver import Held, Receiver
 from tests.bridge.rig import Rig
 from tests.support.wait import wait_until
 
 # Long enough that nothing moves because a lease has run out.
 CALM = Pace(lease=60.0, sweep=0.2, patience=10.0)
-
-
-class Held:
-    """Receives, and answers when it is let go."""
-
-    def __init__(self, receiver: Receiver) -> None:
-        self.go_on = asyncio.Event()
-        receiver.answer = lambda received: self._answer
-
-    async def _answer(self, received: Received, writer: asyncio.StreamWriter) -> None:
-        await self.go_on.wait()
-        writer.write(OK)
 
 
 async def endpoint_of(rig: Rig, other: Rig, url: str) -> Endpoint:

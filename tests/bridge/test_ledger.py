@@ -21,7 +21,7 @@ from gateway.errors import Problem
 from gateway.events.event import Event
 from gateway.events.position import parse_id
 from tests.bridge.fakeclock import FakeClock
-from tests.bridge.receiver import Received, Receiver, status
+from tests.bridge.receiver import Held, Received, Receiver, status
 from tests.bridge.rig import Rig
 from tests.bridge.test_schedules import ops
 from tests.support.redisserver import RedisServer
@@ -35,19 +35,16 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     it.stop()
 
 
-class Held:
+def fails_once(receiver: Receiver) -> Held:
     """Holds what comes; when it is let go, the first attempt of each event has failed."""
+    seen: set[str] = set()
 
-    def __init__(self, receiver: Receiver) -> None:
-        self.go_on = asyncio.Event()
-        self._seen: set[str] = set()
-        receiver.answer = lambda received: self._answer
+    def answer(received: Received) -> bytes:
+        first = received.event_id not in seen
+        seen.add(received.event_id)
+        return status(500 if first else 200)
 
-    async def _answer(self, received: Received, writer: asyncio.StreamWriter) -> None:
-        await self.go_on.wait()
-        first = received.event_id not in self._seen
-        self._seen.add(received.event_id)
-        writer.write(status(500 if first else 200))
+    return Held(receiver, answer)
 
 
 async def all_logs(rig: Rig, endpoint: Endpoint) -> list[Delivery]:
@@ -73,7 +70,7 @@ async def everything_settled(rig: Rig, receiver: Receiver, endpoint: Endpoint, i
 
 
 async def test_what_failed_while_redis_was_away_is_tried_again(server: RedisServer, receiver: Receiver) -> None:
-    held = Held(receiver)
+    held = fails_once(receiver)
     async with Rig(server.url, pace=Pace(lease=60.0, sweep=0.2, patience=1.0)) as rig:
         endpoint = await rig.endpoint(receiver.url, retry=[0, 0.1])
         ids = await rig.publish(5)
@@ -87,7 +84,7 @@ async def test_what_failed_while_redis_was_away_is_tried_again(server: RedisServ
 
 
 async def test_nothing_is_sent_while_the_lease_is_in_doubt(server: RedisServer, receiver: Receiver) -> None:
-    held = Held(receiver)
+    held = fails_once(receiver)
     async with Rig(server.url, pace=Pace(lease=2.0, sweep=0.2, patience=1.0)) as rig:
         endpoint = await rig.endpoint(receiver.url, retry=[0, 0.1], max_in_flight=1)
         ids = await rig.publish(5)
@@ -105,7 +102,7 @@ async def test_nothing_is_sent_while_the_lease_is_in_doubt(server: RedisServer, 
 
 
 async def test_what_a_full_redis_refuses_is_written_later(server: RedisServer, receiver: Receiver) -> None:
-    held = Held(receiver)
+    held = fails_once(receiver)
     async with Rig(server.url, pace=Pace(lease=60.0, sweep=0.2, patience=1.0)) as rig:
         endpoint = await rig.endpoint(receiver.url, retry=[0, 0.1])
         ids = await rig.publish(5)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.support.certificate import make_pair
 from tests.support.child import ROOT, Child, free_port
 
 DEPLOY = ROOT / "deploy"
@@ -26,25 +23,9 @@ def program(name: str) -> str:
 
 def write_certificate(folder: Path) -> None:
     """``gateway.pem`` (certificate and key, as HAProxy wants it) and ``gateway.key``."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    private, certificate = make_pair(x509.DNSName(NAME))
     (folder / "gateway.key").write_bytes(private)
-    (folder / "gateway.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
+    (folder / "gateway.pem").write_bytes(certificate + private)
 
 
 def _adapted(name: str, folder: Path, changes: Mapping[str, str]) -> Path:
