@@ -37,6 +37,7 @@ from gateway.guard import make_guard
 from gateway.operations import operation_routes
 from gateway.publish import PublishLimits, publish_routes
 from gateway.settings import Settings
+from gateway.sse.door import Door
 from gateway.sse.hub import Hub
 from gateway.sse.routes import Express, event_routes
 from gateway.sse.subscriber import Timing
@@ -196,14 +197,14 @@ _ERRORS = (Problem, Refused, OverLimit, Unauthenticated)
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The application; ``app.state.gateway`` is its `Gateway`."""
+    """The application; ``app.state`` has its `gateway` and its `door`."""
     gateway = Gateway(settings)
     limits = PublishLimits(
         settings.max_body_bytes, settings.max_event_bytes, settings.publish_timeout, settings.request_timeout
     )
-    subscribe = event_routes(gateway.hub, gateway.gate)
+    door = Door(gateway.hub, gateway.gate)
     routes = [
-        *subscribe,
+        *event_routes(door),
         *publish_routes(gateway.log, gateway.gate, limits, gateway.telemetry.events_published.inc, gateway.open_urls),
         *ticket_routes(gateway.gate),
         *webhook_routes(gateway.webhooks, gateway.gate),
@@ -212,9 +213,11 @@ def create_app(settings: Settings) -> Starlette:
     ]
     middleware = [
         Middleware(Cors, origins=gateway.gate.policy.origins),
-        Middleware(Express, route=subscribe[0], errors={kind: _handler(kind) for kind in _ERRORS}),
+        Middleware(Express, door=door, errors={kind: _handler(kind) for kind in _ERRORS}),
     ]
-    return _make(gateway, routes, middleware)
+    app = _make(gateway, routes, middleware)
+    app.state.door = door
+    return app
 
 
 def create_bridge_app(settings: Settings) -> Starlette:

@@ -41,7 +41,17 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "redis": ("backend/", "stream/store", "bridge/ledger", "access/keys"),
     "uvicorn": ("server/",),
     # server/run names the type of the application that it runs.
-    "starlette": ("app", "publish", "operations", "/routes", "sse/response", "access/gate", "dashboard/", "server/run"),
+    "starlette": (
+        "app",
+        "publish",
+        "operations",
+        "/routes",
+        "sse/door",
+        "sse/response",
+        "access/gate",
+        "dashboard/",
+        "server/run",
+    ),
 }
 
 

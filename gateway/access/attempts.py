@@ -30,6 +30,8 @@ class Attempts:
     @property
     def many(self) -> bool:
         """Whether this second, or the one before, has seen many refusals."""
+        if not (self._refused or self._refused_before):
+            return False  # the clock need not be asked, and this is asked for each connection
         self._turn()
         return self._refused >= _MANY or self._refused_before >= _MANY
 

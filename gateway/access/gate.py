@@ -101,14 +101,21 @@ class Gate:
     async def identify(self, request: Request) -> Principal:
         """Who sends `request`. Raises `Unauthenticated`, `Refused`, `OverLimit`, `Problem`."""
         head = head_of(request.scope)
-        if self.open and head.get(b"authorization") is not None:
-            # Whoever has a key knows of one that we may not have heard of yet.
+        if self._may_be_behind(head):
             await self.ring.refresh()
-        if self.open:
-            self.policy.check_page(head)
-            return ANONYMOUS
         found = self._decide(head)
         return found if isinstance(found, Principal) else await self._look_up(found, head)
+
+    def recall(self, head: Head) -> Principal | None:
+        """`identify`, if memory can tell; None when somebody would have to be asked."""
+        if self._may_be_behind(head):
+            return None
+        found = self._decide(head)
+        return found if isinstance(found, Principal) else None
+
+    def _may_be_behind(self, head: Head) -> bool:
+        """Whether there are keys that we have not heard of yet: whoever sends one knows of one."""
+        return self.open and head.get(b"authorization") is not None
 
     def turn_away(self, head: Head) -> Problem | None:
         """The answer to a request that its head alone condemns; None for all that `identify` must look at, or lets in.
@@ -126,7 +133,7 @@ class Gate:
             return problem
         return None
 
-    def admit(self, caller: Principal, request: Request, wish: Filter, streams: tuple[str, ...]) -> Session:
+    def admit(self, caller: Principal, head: Head, wish: Filter, streams: tuple[str, ...]) -> Session:
         """Open a session for a subscription; close it when that is over. Raises `Refused`, `OverLimit`."""
         # Since the credential was checked there may have been a change that the session would never hear of.
         current = self.holder(caller)
@@ -134,8 +141,7 @@ class Gate:
             raise Unauthenticated("the key or token has ended")
         address = None
         if self.policy.count_addresses:
-            client = request.scope.get("client")
-            address = self.policy.address(client[0] if client else None, request.scope["headers"])
+            address = self.policy.address(head.peer, head.headers)
         return self.sessions.open(current, wish, streams, address)
 
     def meter_publish(self, caller: Principal, events: int, size: int) -> None:
@@ -187,6 +193,9 @@ class Gate:
 
     def _decide(self, head: Head) -> Principal | Credential:
         """Who sends it, as far as memory can tell, else the credential. Raises as `identify`; never waits."""
+        if self.open:
+            self.policy.check_page(head)
+            return ANONYMOUS
         in_url = head.path == "/api/events" and head.method in ("GET", "HEAD")
         try:
             credential = find_credential(head.headers, head.query, in_url=in_url)

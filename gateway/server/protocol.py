@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.sse.connection import EXTENSION, LAST_CHUNK, Listener
+from gateway.access.head import Head, head_of
+from gateway.sse.connection import EXTENSION, LAST_CHUNK, Connection, Listener
+
+log = logging.getLogger("gateway.server")
 
 
 class Protocol(HttpToolsProtocol):
@@ -20,6 +24,8 @@ class Protocol(HttpToolsProtocol):
 
     request_timeout = 10.0
     max_header_bytes = 32 << 10
+    at_once: Callable[[Head, Connection], bool] | None = None
+    """Serves a request over its connection if that needs no waiting: then there is no task (`gateway.sse.door`)."""
     _head_deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _head_too_large = False
@@ -45,6 +51,12 @@ class Protocol(HttpToolsProtocol):
         # where it would else come back to each transport at the end of its turn (a quarter of its time for a write).
         # The transports of TLS would take an empty buffer for a full one.
         self.transport.set_write_buffer_limits(high=0 if self.descriptor() is not None else 1, low=0)
+
+    def respond(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the head of a 200 whose body is chunked. As uvicorn would, but unchecked: none comes from a client."""
+        self._serving.response_started = True
+        lines = [b"%b: %b\r\n" % pair for pair in (*self._serving.default_headers, *headers)]
+        self.write(b"HTTP/1.1 200 OK\r\n%btransfer-encoding: chunked\r\n\r\n" % b"".join(lines))
 
     def cork(self) -> None:
         """Collect what is written, the response's head too, until `uncork`: a system call costs more than all else."""
@@ -156,7 +168,23 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._serving = cycle
-        super()._start_asgi_task(cycle, app)
+        if not self._served_at_once(cycle):
+            super()._start_asgi_task(cycle, app)
+
+    def _served_at_once(self, cycle: RequestResponseCycle) -> bool:
+        # What uvicorn would wait for, or do before the answer, is for uvicorn: an answer before this one that its
+        # client has yet to take, 100 Continue, HTTP/1.0, and closing.
+        if self.at_once is None or self.flow.write_paused or cycle.waiting_for_100_continue or not cycle.keep_alive:
+            return False
+        try:
+            served = self.at_once(head_of(cycle.scope), self)
+        except Exception:
+            log.exception("connect.failed")
+            self.transport.abort()
+            return True
+        if served:
+            cycle.on_response = _nothing  # as uvicorn does after an application: the two would hold each other
+        return served
 
     def _stop_clock(self) -> None:
         if self._head_deadline is not None:
@@ -174,3 +202,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
         # In the middle of a stream the answer would stand among its events.
         self.transport.close()
+
+
+def _nothing() -> None:
+    pass

@@ -22,6 +22,7 @@ from gateway.server.listen import base_url, bind
 from gateway.server.lobby import Lobby, behind_lobby
 from gateway.server.protocol import Protocol
 from gateway.settings import Settings
+from gateway.sse.door import Door
 
 log = logging.getLogger("gateway.server")
 
@@ -107,8 +108,12 @@ class Server(uvicorn.Server):
 
 def make_config(settings: Settings, app: Starlette) -> uvicorn.Config:
     """uvicorn's configuration. With HTTP/2 its HTTP/1.1 half stays ours."""
-    limits = {"request_timeout": settings.request_timeout, "max_header_bytes": settings.max_header_bytes}
-    http1 = type("ServedProtocol", (Protocol,), limits)
+    limits: dict[str, Any] = {
+        "request_timeout": settings.request_timeout,
+        "max_header_bytes": settings.max_header_bytes,
+    }
+    door: Door | None = getattr(app.state, "door", None)  # the bridge alone has none
+    http1 = type("ServedProtocol", (Protocol,), {**limits, "at_once": None if door is None else door.at_once})
     options: dict[str, Any] = {
         "http": "zttp" if settings.http2 else http1,
         "http2": settings.http2,

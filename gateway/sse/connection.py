@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 EXTENSION = "gateway.connection"
@@ -36,6 +36,9 @@ class Connection(Protocol):
 
     def take_over(self, listener: Listener) -> None:
         """From here on the body is ours, also after the ASGI application has returned."""
+
+    def respond(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the head of a 200 whose body is chunked, with the server's own headers before `headers`."""
 
     def cork(self) -> None:
         """Collect what is written, the response's head too, until `uncork`."""

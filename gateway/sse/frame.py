@@ -32,7 +32,7 @@ Source = Window | Page
 class Wire(Protocol):
     """How events become bytes. `position` is the id that a client resumes with after this block."""
 
-    content_type: str
+    content_type: bytes
     heartbeat: bytes
     representation: Representation
 
@@ -147,7 +147,7 @@ def _head(type_: str) -> bytes:
 class SseWire(_Encoding):
     """``event: <type>``, ``data: <one line>``, ``id: <position>``, blank line; without ``event`` unless `named`."""
 
-    content_type = "text/event-stream; charset=utf-8"
+    content_type = b"text/event-stream; charset=utf-8"
     heartbeat = b":\n"
     representation: Representation = "sse"
 
@@ -185,7 +185,7 @@ class SseWire(_Encoding):
 class NdjsonWire(_Encoding):
     """One envelope a line; control events are ``{"control","id","data"}``; a heartbeat is an empty line."""
 
-    content_type = "application/x-ndjson"
+    content_type = b"application/x-ndjson"
     heartbeat = b"\n"
     representation: Representation = "ndjson"
 

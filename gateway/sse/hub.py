@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 from gateway.events.filter import predicate
@@ -99,6 +99,14 @@ class Hub:
         if request.start != "latest" and not all(cursor.at_tail for cursor in cursors):
             from_memory = all(cursor.reader.window.covers(cursor.position) for cursor in cursors)
             self._meter.replay("window" if from_memory else "redis")
+        return self.subscriber(request, cursors, gaps)
+
+    def at_tail(self, request: EventsRequest) -> list[Cursor] | None:
+        """Where `request` starts, if it wants what is live from now on and memory alone can tell where that is."""
+        return self.log.tails(request.streams) if request.start == "latest" and request.accept != "json" else None
+
+    def subscriber(self, request: EventsRequest, cursors: Sequence[Cursor], gaps: Sequence[Gap] = ()) -> Subscriber:
+        """One that stands at `cursors`."""
         assert request.accept != "json"
         wire = self._wires.get(request.accept, request.format, request.named)
         key = CohortKey(request.streams, request.filter, wire, request.control)

@@ -19,7 +19,16 @@ from gateway.sse.subscriber import Subscriber, pull
 AppStatus.enable_automatic_graceful_drain = False
 
 
-_HEAD = [(b"cache-control", b"no-store, no-transform"), (b"x-accel-buffering", b"no")]
+_HEAD = ((b"cache-control", b"no-store, no-transform"), (b"x-accel-buffering", b"no"))
+
+
+def stream_headers(subscriber: Subscriber) -> list[tuple[bytes, bytes]]:
+    """The headers of a stream."""
+    return [
+        (b"content-type", subscriber.key.wire.content_type),
+        *_HEAD,
+        (b"gateway-position", subscriber.position.encode()),
+    ]
 
 
 class StreamResponse(Response):
@@ -31,11 +40,7 @@ class StreamResponse(Response):
     def __init__(self, subscriber: Subscriber, hub: Hub, write_timeout: float) -> None:
         self.status_code = 200
         self.background = None
-        self.raw_headers = [
-            (b"content-type", subscriber.key.wire.content_type.encode()),
-            *_HEAD,
-            (b"gateway-position", subscriber.position.encode()),
-        ]
+        self.raw_headers = stream_headers(subscriber)
         self._subscriber = subscriber
         self._hub = hub
         self._write_timeout = write_timeout

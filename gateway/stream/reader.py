@@ -92,6 +92,11 @@ class Reader:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the window is warm."""
+        return self._ready.is_set()
+
     async def ready(self, timeout: float) -> bool:
         """Wait until the window is warm, at most `timeout` seconds."""
         if self._ready.is_set():

@@ -73,6 +73,10 @@ class Wire:
         assert match, lines[0]
         return Head(int(match[1]), lines[1:])
 
+    def read(self, size: int) -> bytes:
+        """The next so many bytes."""
+        return self._file.read(size)
+
     def chunk(self) -> bytes:
         """The next chunk of a chunked body (RFC 9112, section 7.1); empty for the last one."""
         size_line = self._file.readline(64)
