@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -13,7 +13,7 @@ _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*) *\Z")
 Kind = Literal["header", "ticket", "query", "cookie"]
 
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 """As ASGI has them: names in lower case."""
 
 
@@ -37,13 +37,7 @@ def find_credential(headers: Headers, query: bytes, *, in_url: bool) -> Credenti
     `in_url`: whether the path takes tickets, tokens in the query, and cookies.  Two of a kind are refused: which of
     them counts would be a guess, and another host of the same site may have set the second cookie.
     """
-    given: list[bytes] = []
-    cookie_lines: list[bytes] = []
-    for name, value in headers:
-        if name == b"authorization":
-            given.append(value)
-        elif name == b"cookie":
-            cookie_lines.append(value)
+    given = [value for name, value in headers if name == b"authorization"]
     if given:
         match = _BEARER.match(given[0].decode("latin-1")) if len(given) == 1 else None
         if match is None:
@@ -54,7 +48,8 @@ def find_credential(headers: Headers, query: bytes, *, in_url: bool) -> Credenti
     found = _from_query(query)
     if found is not None:
         return found
-    cookies = [value for line in cookie_lines for value in _cookies(line.decode("latin-1"))]
+    lines = [value.decode("latin-1") for name, value in headers if name == b"cookie"]
+    cookies = [value for line in lines for value in _cookies(line)]
     if len(cookies) > 1:
         raise Unusable(f"there are {len(cookies)} cookies named {COOKIE}")
     return Credential("cookie", cookies[0]) if cookies else None

@@ -139,10 +139,12 @@ class Gate:
         current = self.holder(caller)
         if current is None:
             raise Unauthenticated("the key or token has ended")
-        address = None
-        if self.policy.count_addresses:
-            address = self.policy.address(head.peer, head.headers)
-        return self.sessions.open(current, wish, streams, address)
+        return self.admit_known(current, head, wish, streams)
+
+    def admit_known(self, caller: Principal, head: Head, wish: Filter, streams: tuple[str, ...]) -> Session:
+        """As `admit`, of one whom `recall` has just named."""
+        address = self.policy.address(head.peer, head.headers) if self.policy.count_addresses else None
+        return self.sessions.open(caller, wish, streams, address)
 
     def meter_publish(self, caller: Principal, events: int, size: int) -> None:
         """Count a publish of `events` in `size` bytes of body. Raises `OverLimit`."""

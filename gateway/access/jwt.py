@@ -95,7 +95,7 @@ class JwtVerifier:
         if self._source is not None:
             self._source.touch()
             self._forget_old_keys()
-        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        digest = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=32).digest()
         known = self._memo.get(digest)
         if known is None:
             known = self._read(token)

@@ -91,7 +91,7 @@ class Door:
             cursors = hub.at_tail(wanted)
             if cursors is None:
                 return False
-            session = gate.admit(caller, head, wanted.filter, wanted.streams)
+            session = gate.admit_known(caller, head, wanted.filter, wanted.streams)
         except (Problem, Refused, OverLimit, Unauthenticated):
             return False  # `answer` comes to the same, and says so
         subscriber = hub.subscriber(_narrowed(wanted, session), cursors)
