@@ -22,11 +22,15 @@ QUICK = ("--connections", "500")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--connections", type=int, default=10_000, help="connects in all")
+    parser.add_argument(
+        "--connections", type=int, default=10_000, help="connects in all; with --keys a sixteenth of them each time"
+    )
     parser.add_argument("--at-once", type=int, default=500, help="connects under way at a time")
     parser.add_argument("--keys", action="store_true", help="the gateway open, and closed by an API key; no peers")
     parser.add_argument("--events", type=int, default=20, help="with --keys: events to all that are connected")
-    parser.add_argument("--pairs", type=int, default=5, help="with --keys: measurements of both in turn, in each round")
+    parser.add_argument(
+        "--pairs", type=int, default=24, help="with --keys: measurements of both in turn, in each round"
+    )
 
 
 async def measure(bench: Bench, args: argparse.Namespace, name: str) -> Row:
@@ -59,7 +63,8 @@ async def run_keys(bench: Bench, args: argparse.Namespace) -> Report:
         raise RuntimeError("nothing to measure: " + "; ".join(bench.notes))
     pairs: list[tuple[Row, Row]] = []
     for _ in range(args.rounds):
-        each = max(1, args.connections // (2 * args.pairs))
+        # Enough for the clock, and few enough for many pairs: one pair is off by 20 us and more, either way.
+        each = max(1, args.connections // 16)
         pairs += await measure_in_turn(bench, each, args.at_once, args.events, args.pairs)
     rows = {OPEN: medians(still_open for still_open, _ in pairs), WITH_KEY: medians(closed for _, closed in pairs)}
     rows[OPEN]["lost"] = sum(still_open["lost"] for still_open, _ in pairs)
