@@ -22,6 +22,8 @@ class Receiver:
         self.refuses: Callable[[], bool] = lambda: False
         """Asked at each request: whether it is answered with 500 and not noted."""
         self.refused = 0
+        self.came = asyncio.Event()
+        """Set by each request."""
         self.busy = 0
         """Requests without an answer now."""
         self.most_busy = 0
@@ -52,6 +54,7 @@ class Receiver:
         count, first = self.seen.get(webhook_id, (0, time.monotonic()))
         self.seen[webhook_id] = (count + 1, first)
         self.requests += 1
+        self.came.set()
 
 
 class _Connection(asyncio.Protocol):
