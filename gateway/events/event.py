@@ -78,8 +78,8 @@ SKIP_REASONS = (
 
 
 @lru_cache(maxsize=8192)
-def _type(raw: bytes) -> tuple[str, str, str | None] | None:
-    """(type, default channel, "reserved" or None), or None when it breaks the rule."""
+def read_type(raw: bytes) -> tuple[str, str, str | None] | None:
+    """(type, default channel, "reserved" or None) of an event type; None when it breaks the rule."""
     try:
         text = raw.decode("ascii")
         rules.check_type(text)
@@ -89,7 +89,8 @@ def _type(raw: bytes) -> tuple[str, str, str | None] | None:
 
 
 @lru_cache(maxsize=8192)
-def _name(raw: bytes) -> str | None:
+def read_name(raw: bytes) -> str | None:
+    """A channel or tenant; None when it breaks the rule."""
     try:
         text = raw.decode("ascii")
         rules.check_name(text)
@@ -149,7 +150,7 @@ def read_entries(stream: str, reply: Iterable[tuple[bytes, Sequence[bytes] | Non
     entries: list[Entry] = []
     payloads: list[bytes] = []
     last_ms, base = b"", 0
-    last_type, typed = b"", _type(b"")
+    last_type, typed = b"", read_type(b"")
     for raw_id, fields in reply:
         if fields is None:
             continue
@@ -157,12 +158,12 @@ def read_entries(stream: str, reply: Iterable[tuple[bytes, Sequence[bytes] | Non
         if 4 <= known <= 8 and fields[0] == b"type" and fields[2] == b"data":
             # What most publishers write, in one go: calls and a dict for each entry took half of the time of a replay.
             if fields[1] != last_type:
-                last_type, typed = fields[1], _type(fields[1])
+                last_type, typed = fields[1], read_type(fields[1])
             channel = tenant = None
             if known > 4 and fields[4] == b"channel":
-                channel = _name(fields[5])
+                channel = read_name(fields[5])
                 if known == 8 and fields[6] == b"tenant":
-                    tenant = _name(fields[7])
+                    tenant = read_name(fields[7])
             # Neither a name more than these, nor one that breaks its rule.
             whole = known == 4 or (channel is not None and (known == 6 or tenant is not None))
             if whole and typed is not None and typed[2] is None:
@@ -202,7 +203,7 @@ def _read_entry(stream: str, raw_id: bytes, fields: Sequence[bytes]) -> Entry:
     it = iter(fields)
     entry = dict(zip(it, it, strict=False))
     raw_type, raw_data = entry.get(b"type"), entry.get(b"data")
-    typed = None if raw_type is None else _type(raw_type)
+    typed = None if raw_type is None else read_type(raw_type)
     data = None if raw_data is None else read_data(raw_data)
     return _read_options(raw_id, stream, entry, typed, data)
 
@@ -217,8 +218,8 @@ def _read_options(
     """The fields that not every event has. The reason of a skip is that of the last rule that is broken."""
     event_id = read_id(raw_id)
     raw_channel, raw_tenant, raw_stamp = entry.get(b"channel"), entry.get(b"tenant"), entry.get(b"time")
-    tenant = None if raw_tenant is None else _name(raw_tenant)
-    channel = None if raw_channel is None else _name(raw_channel)
+    tenant = None if raw_tenant is None else read_name(raw_tenant)
+    channel = None if raw_channel is None else read_name(raw_channel)
     if typed is None:
         return Skipped(event_id, stream, "invalid_type" if b"type" in entry else "missing_type", None, channel, tenant)
     type_, default_channel, reason = typed

@@ -11,7 +11,8 @@ from typing import Any
 
 from gateway.backend.connection import OutOfMemoryError, Redis, ResponseError
 from gateway.backend.exchange import Command, Line, exchange
-from gateway.events.event import Entry, read_entries
+from gateway.events.alike import read_page
+from gateway.events.event import Entry
 from gateway.events.filter import GlobSet
 from gateway.events.position import MAX, ZERO, EventId, format_id, read_id
 from gateway.stream.gap import MISSING, StreamInfo
@@ -90,7 +91,7 @@ def _info(reply: Any) -> StreamInfo:
 def _entries(stream: str, reply: Any) -> list[Entry]:
     if isinstance(reply, ResponseError):
         raise reply
-    return read_entries(stream, reply)
+    return read_page(stream, reply)
 
 
 class Store:
