@@ -59,7 +59,7 @@ class Cors:
         if scope["type"] != "http" or not self._origins:
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
+        headers = dict(reversed(scope["headers"]))  # of two of a name the first counts, here as elsewhere
         origin = headers.get(b"origin")
         marks = self._origins.marks(None if origin is None else origin.decode("latin-1"))
         if origin is not None and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:

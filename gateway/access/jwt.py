@@ -72,6 +72,8 @@ class JwtVerifier:
         self._generation = 0
         # A storm of reconnects brings the same tokens again. Kept by digest; only good ones; gone when the keys change.
         self._memo: dict[bytes, Known] = {}
+        self._unsigned: tuple[bytes, list[VerifyKey]] | None = None
+        """Digest of the last token that none of these keys had signed: whoever answers a bad one looks at it twice."""
 
     def __repr__(self) -> str:
         return f"<JwtVerifier {len(self._keys)} keys{' and a key set' if self._source else ''}>"
@@ -98,7 +100,7 @@ class JwtVerifier:
         digest = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=32).digest()
         known = self._memo.get(digest)
         if known is None:
-            known = self._read(token)
+            known = self._read(token, digest)
             if len(self._memo) >= _MEMO:
                 self._memo.clear()
             self._memo[digest] = known
@@ -128,13 +130,16 @@ class JwtVerifier:
         if not_before is not None and now < not_before:
             raise BadToken("the token is not valid yet")
 
-    def _read(self, token: str) -> Known:
-        algorithm, kid = _read_header(token)
-        for key in self._candidates(algorithm, kid):
+    def _read(self, token: str, digest: bytes) -> Known:
+        candidates = self._candidates(*_read_header(token))
+        if self._unsigned == (digest, candidates):
+            raise BadToken(_UNSIGNED)
+        for key in candidates:
             claims = self._claims(token, key)
             if claims is not None:
                 not_before, expires_at, principal = _read_claims(claims, self._leeway)
                 return not_before, expires_at, replace(principal, signer=key.signer)
+        self._unsigned = digest, candidates
         raise BadToken(_UNSIGNED)
 
     def _claims(self, token: str, key: VerifyKey) -> Mapping[str, Any] | None:

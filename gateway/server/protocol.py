@@ -180,8 +180,9 @@ class Protocol(HttpToolsProtocol):
             served = self.at_once(head_of(cycle.scope), self)
         except Exception:
             log.exception("connect.failed")
-            self.transport.abort()
-            return True
+            served = cycle.response_started  # else the application answers, if only with a 500
+            if served:
+                self.transport.abort()
         if served:
             cycle.on_response = _nothing  # as uvicorn does after an application: the two would hold each other
         return served

@@ -94,19 +94,26 @@ class Door:
             session = gate.admit_known(caller, head, wanted.filter, wanted.streams)
         except (Problem, Refused, OverLimit, Unauthenticated):
             return False  # `answer` comes to the same, and says so
-        subscriber = hub.subscriber(_narrowed(wanted, session), cursors)
-        _bind(subscriber, session)
+        try:
+            subscriber = hub.subscriber(_narrowed(wanted, session), cursors)
+            _bind(subscriber, session)
+            self._serve(subscriber, head, connection)
+        except Exception:
+            session.close()
+            raise
+        return True
+
+    def _serve(self, subscriber: Subscriber, head: Head, connection: Connection) -> None:
         connection.cork()
         try:
-            connection.respond([*stream_headers(subscriber), *gate.policy.origins.marks(head.get(b"origin"))])
-            hub.adopt(subscriber, connection)
+            marks = self._gate.policy.origins.marks(head.get(b"origin"))
+            connection.respond([*stream_headers(subscriber), *marks])
+            self._hub.adopt(subscriber, connection)
         except Exception:
-            hub.leave(subscriber, FAILED)
-            session.close()
+            self._hub.leave(subscriber, FAILED)
             raise
         finally:
             connection.uncork()
-        return True
 
 
 class _Reader:

@@ -6,7 +6,7 @@ Every way to say where to start ends here as a `Cursor` and, when events after t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.backend.connection import UNAVAILABLE
@@ -123,13 +123,17 @@ class Log:
         reader = await self.reader(stream)
         return self._cursor(reader, reader.window.tail)
 
-    def tails(self, streams: Iterable[str]) -> list[Cursor] | None:
+    def tails(self, streams: Sequence[str]) -> list[Cursor] | None:
         """`latest` of each; None when one of them would have to be waited for, or is not served."""
         readers = [self._readers.get(stream) for stream in streams]
         found = [
             self._cursor(reader, reader.window.tail) for reader in readers if reader is not None and reader.is_ready
         ]
-        return found if len(found) == len(readers) else None
+        if len(found) < len(readers):
+            return None
+        for stream in streams:
+            self._idle_since.pop(stream, None)
+        return found
 
     async def earliest(self, stream: str) -> Cursor:
         """Before the first entry that Redis still has."""

@@ -93,6 +93,17 @@ async def test_a_removed_key_is_noticed_without_a_new_one() -> None:
     await wait_until(refused)
 
 
+async def test_a_token_refused_before_the_rotation_is_good_after_it() -> None:
+    renewed = Signer("RS256", "old")  # another key under the same name
+    source = Source(document(OLD))
+    token = renewed.sign({**CLAIMS, "exp": NOW + 1e6})
+    assert not await source.accepts(token)
+    assert not await source.accepts(token)
+    source.body = document(renewed)
+    source.clock += REFRESH
+    await wait_until(lambda: source.accepts(token))
+
+
 async def test_what_counts_of_those_who_came_with_a_key() -> None:
     source = Source(document(OLD, NEW))
     heard = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncIterator
@@ -48,6 +49,18 @@ async def test_the_key_itself_is_not_kept(store: KeyStore, vault: RedisServer) -
     assert (await store.load())[record.id] == record
 
 
+async def test_keys_stored_by_an_earlier_version_stay_good(store: KeyStore, vault: RedisServer) -> None:
+    record, _ = await store.create("n", ["subscribe"], {})
+    key = "gwk_" + "k" * (LENGTH - 4)
+    digest = "f319390c8d3607c47166cd3b0a7c41880f2cfc3b3885d79803ccac2e6424fba4"  # SHA-256
+    with vault.client() as client:
+        stored = json.loads(client.hget("gateway:{keys}", record.id))
+        client.hset("gateway:{keys}", record.id, json.dumps({**stored, "digest": digest}))
+    ring = KeyRing(store, Clock(), time.time)
+    assert await ring.refresh()
+    assert await ring.find(key) == record.principal
+
+
 @pytest.mark.parametrize(
     ("scopes", "rights"),
     [
@@ -72,6 +85,7 @@ async def test_a_key_is_good_at_once_and_a_revoked_one_is_not(store: KeyStore) -
     for _ in range(3):
         record, key = await store.create("n", ["subscribe"], {})
         assert await ring.find(key) == record.principal
+    assert await ring.find(key) == record.principal  # once more: a key that was asked for is remembered
     await store.revoke(record.id)
     await ring.refresh()
     assert await ring.find(key) is None

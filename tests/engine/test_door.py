@@ -9,15 +9,21 @@ from typing import Any
 
 import pytest
 import redis
+import uvicorn
 
 from gateway.access.head import Head
-from gateway.sse.connection import Listener
+from gateway.app import create_app
+from gateway.server.listen import bind
+from gateway.server.run import make_config
+from gateway.settings import Settings
+from gateway.sse.connection import Connection, Listener
 from gateway.sse.door import Door
 from tests.conftest import Start
 from tests.e2e.support.wire import connected, request, subscribed
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import DEFAULTS, GatewayProcess
 from tests.support.inprocess import serve_here
 from tests.support.redisserver import RedisServer
+from tests.support.wait import wait_until
 
 NAMED = "https://shop.example"
 
@@ -156,12 +162,79 @@ async def test_while_it_drains_nobody_comes_in(valkey: RedisServer) -> None:
         assert here.app.state.door.at_once(asks(), Recorded()) is False
 
 
-async def test_a_defect_on_the_way_leaves_no_session(valkey: RedisServer) -> None:
-    class Broken(Recorded):
-        def take_over(self, listener: Any) -> None:
+class Broken(Recorded):
+    def take_over(self, listener: Any) -> None:
+        raise OSError("as nobody foresaw")
+
+
+async def test_a_defect_on_the_way_leaves_no_session(valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve_here(valkey.url) as here:
+        gateway, door = here.gateway, here.app.state.door
+        with pytest.raises(OSError, match="foresaw"):
+            door.at_once(asks(), Broken())
+        monkeypatch.setattr(gateway.hub, "subscriber", None)
+        with pytest.raises(TypeError):
+            door.at_once(asks(), Recorded())
+        assert len(gateway.gate.sessions) == len(gateway.hub) == 0
+
+
+@pytest.mark.parametrize(("sent", "status"), [(False, 500), (True, None)])
+async def test_a_defect_on_the_way_is_answered_while_it_can_be(
+    valkey: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    sent: bool,
+    status: int | None,
+) -> None:
+    app = create_app(Settings(**{**DEFAULTS, "redis_url": valkey.url}))
+
+    class Doomed:
+        def at_once(self, head: Head, connection: Connection) -> bool:
+            if sent:
+                connection.respond([])
             raise OSError("as nobody foresaw")
 
+    app.state.door = Doomed()
+
+    async def fail(self: Door, request: Any) -> None:
+        raise OSError("nor here")
+
+    monkeypatch.setattr(Door, "answer", fail)
+    server = uvicorn.Server(make_config(app.state.gateway.settings, app))
+    sock = bind("127.0.0.1", 0)
+    serving = asyncio.create_task(server._serve([sock]))
+    await wait_until(lambda: server.started)
+    reader, writer = await asyncio.open_connection(*sock.getsockname())
+    writer.write(request("GET", "/api/events"))
+    first = await reader.read(1000) if not sent else await _until_cut(reader)
+    assert first.startswith(b"HTTP/1.1 500") if status else not first or first.startswith(b"HTTP/1.1 200")
+    assert "connect.failed" in caplog.text
+    writer.close()
+    server.should_exit = True
+    await serving
+
+
+async def _until_cut(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+async def test_the_reader_of_a_stream_that_somebody_waits_for_is_not_reaped(
+    valkey: RedisServer, db: redis.Redis, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with serve_here(valkey.url) as here:
-        with pytest.raises(OSError, match="foresaw"):
-            here.app.state.door.at_once(asks(), Broken())
-        assert len(here.gateway.gate.sessions) == len(here.gateway.hub) == 0
+        gateway, door = here.gateway, here.app.state.door
+        await gateway.log.reader(stream)
+        gateway.log._idle_since[stream] = -1000.0  # nobody has asked for it for a long time
+        monkeypatch.setattr(gateway.hub._lane, "can_join", lambda subscriber: False)  # another stream is behind
+        connection = Recorded()
+        assert door.at_once(asks(query=f"stream={stream}".encode()), connection)
+        await gateway.log.reap()
+        monkeypatch.undo()
+        await wait_until(lambda: b"caught-up" in b"".join(connection.sent))
+        db.xadd(stream, {"type": "a", "data": "1"})
+        await wait_until(lambda: b"event: a" in b"".join(connection.sent))
+        assert connection.listener is not None
+        connection.listener.on_lost()

@@ -34,7 +34,7 @@ def pages(draw: Any) -> list[Row]:
     """Entries that are alike but for a few."""
     shape = draw(st.sampled_from(SHAPES))
     page = [row(number, shape) for number in range(draw(st.integers(0, 40)))]
-    for at in draw(st.lists(st.integers(0, 39), max_size=3)):
+    for at in draw(st.lists(st.integers(0, 39), max_size=3, unique=True)):
         if at >= len(page):
             continue
         id_, fields = page[at]
