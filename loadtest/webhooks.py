@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import re
 import sys
@@ -104,13 +103,15 @@ async def _latencies(bench: Bench, args: argparse.Namespace, receiver: Receiver)
     publisher = await bench.broker.publisher()
     found = []
     for number in range(args.singles):
-        receiver.came.clear()
         before, begun = len(receiver.seen), time.monotonic()
         publisher.send(payload(number, args.frame))
         # Not by looking again and again: that keeps a core busy, and Redis, which shares it, waits for its turn (4 ms).
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(receiver.came.wait(), 10)
-        if len(receiver.seen) == before:
+        try:
+            async with asyncio.timeout(10):
+                while len(receiver.seen) == before:
+                    receiver.came.clear()
+                    await receiver.came.wait()
+        except TimeoutError:
             break
         found.append(max(first for _, first in list(receiver.seen.values())[before:]) - begun)
         await asyncio.sleep(0.01)

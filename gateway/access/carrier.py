@@ -68,6 +68,14 @@ def _from_query(query: bytes) -> Credential | None:
     return found[0] if found else None
 
 
+def in_query(query: bytes) -> bool:
+    """Whether there is a credential in a query, usable or not."""
+    try:
+        return _from_query(query) is not None
+    except Unusable:
+        return True
+
+
 _KINDS: Mapping[str, Kind] = {"ticket": "ticket", "access_token": "query"}
 
 

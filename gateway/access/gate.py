@@ -101,20 +101,20 @@ class Gate:
     async def identify(self, request: Request) -> Principal:
         """Who sends `request`. Raises `Unauthenticated`, `Refused`, `OverLimit`, `Problem`."""
         head = head_of(request.scope)
-        if self._may_be_behind(head):
+        if self._must_refresh(head):
             await self.ring.refresh()
         found = self._decide(head)
         return found if isinstance(found, Principal) else await self._look_up(found, head)
 
     def recall(self, head: Head) -> Principal | None:
-        """`identify`, if memory can tell; None when somebody would have to be asked."""
-        if self._may_be_behind(head):
+        """Who sends it, if memory can tell; None when somebody would have to be asked. Raises as `identify`."""
+        if self._must_refresh(head):
             return None
         found = self._decide(head)
         return found if isinstance(found, Principal) else None
 
-    def _may_be_behind(self, head: Head) -> bool:
-        """Whether there are keys that we have not heard of yet: whoever sends one knows of one."""
+    def _must_refresh(self, head: Head) -> bool:
+        """Whether the keys must be read first: whoever sends a credential may know of a first key before we do."""
         return self.open and head.get(b"authorization") is not None
 
     def turn_away(self, head: Head) -> Problem | None:
@@ -134,7 +134,10 @@ class Gate:
         return None
 
     def admit(self, caller: Principal, head: Head, wish: Filter, streams: tuple[str, ...]) -> Session:
-        """Open a session for a subscription; close it when that is over. Raises `Refused`, `OverLimit`."""
+        """Open a session for a subscription; close it when that is over.
+
+        Raises `Refused`, `OverLimit`, `Unauthenticated`.
+        """
         # Since the credential was checked there may have been a change that the session would never hear of.
         current = self.holder(caller)
         if current is None:
@@ -142,7 +145,7 @@ class Gate:
         return self.admit_known(current, head, wish, streams)
 
     def admit_known(self, caller: Principal, head: Head, wish: Filter, streams: tuple[str, ...]) -> Session:
-        """As `admit`, of one whom `recall` has just named."""
+        """As `admit`, without a second look at the rights: only if nothing was waited for since `caller` was named."""
         address = self.policy.address(head.peer, head.headers) if self.policy.count_addresses else None
         return self.sessions.open(caller, wish, streams, address)
 

@@ -15,24 +15,24 @@ from orjson import JSONDecodeError, loads
 from gateway.events.event import Entry, Event, read_entries, read_name, read_type
 
 Reply = Sequence[tuple[bytes, Sequence[bytes] | None]]
-"""(id, fields) as Redis sends them; fields are name, value, name, value."""
+"""(id, fields) as Redis sends them; fields are name, value, name, value, always in pairs."""
 
 _FEW = 16
-"""Entries that are decoded sooner than columns are set out."""
+"""Below this many entries, setting out columns costs more than it saves."""
 _SHAPES = frozenset(
     {(b"type", b"data"), (b"type", b"data", b"channel"), (b"type", b"data", b"channel", b"tenant")}
 )  # fmt: skip
 T = TypeVar("T")
 
 
-def read_page(stream: str, reply: Reply) -> list[Entry]:
-    """As `read_entries`."""
+def decode_page(stream: str, reply: Reply) -> list[Entry]:
+    """The same entries as `read_entries`, sooner for a page whose entries have the same fields."""
     found = _read_columns(stream, reply) if len(reply) >= _FEW else None
     return read_entries(stream, reply) if found is None else found
 
 
 def _read_columns(stream: str, reply: Reply) -> list[Entry] | None:
-    """None if the entries are not alike, or if one of them is not as simple as nearly all are."""
+    """None unless all have the same plain fields, and none breaks a rule or needs its payload rewritten."""
     raw_ids, rows = zip(*reply, strict=True)
     try:
         columns = list(zip(*rows, strict=True))

@@ -1,8 +1,8 @@
 """The way in at ``GET /api/events``: a caller and a wish become a subscriber, or the answer that says why not.
 
-`Door.answer` may wait for Redis, or for whoever knows of a key.  `Door.at_once` does what memory alone can do: it is
-the same way with nothing on it that waits, so it needs no task and nothing of the framework, which is half of the cost
-of a connect; and a storm of connects is when that counts.
+`Door.answer` may wait for Redis, or for whoever knows of a key.  `Door.at_once` serves what memory alone can answer.
+Nothing on its way waits, so it needs no task and no framework, which is a third of the cost of a connect and counts
+most in a storm.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.access.carrier import in_query
 from gateway.access.gate import Gate, Unauthenticated
 from gateway.access.head import Head, head_of
 from gateway.access.limits import OverLimit
@@ -43,14 +44,14 @@ class Door:
     def __init__(self, hub: Hub, gate: Gate, now: Callable[[], float] = time.time) -> None:
         self._hub = hub
         self._gate = gate
-        self._reader = _Reader(hub.log.default_stream, now)
+        self._parser = _Parser(hub.log.default_stream, now)
 
     async def answer(self, request: Request) -> Response:
         """A stream, or a page of history. Raises what the application has answers for."""
         hub, gate = self._hub, self._gate
         caller = await gate.require(request, "subscribe")
         head = head_of(request.scope)
-        wanted = self._reader.read(head)
+        wanted = self._parser.parse(head)
         if hub.draining and wanted.accept != "json":
             raise unavailable("this process is shutting down", retry_after=3)
         session = gate.admit(caller, head, wanted.filter, wanted.streams)
@@ -77,7 +78,7 @@ class Door:
     def at_once(self, head: Head, connection: Connection) -> bool:
         """Serve the stream that `head` asks for over `connection`, if that can be done without waiting.
 
-        False, and nothing has happened, for all else: other paths, replays, errors.
+        False for all else (other paths, replays, errors): nothing was sent and no session is open; `answer` is for it.
         """
         hub, gate = self._hub, self._gate
         if head.path != PATH or head.method != "GET" or hub.draining:
@@ -87,7 +88,7 @@ class Door:
             if caller is None:
                 return False
             caller.demand("subscribe")
-            wanted = self._reader.read(head)
+            wanted = self._parser.parse(head)
             cursors = hub.at_tail(wanted)
             if cursors is None:
                 return False
@@ -116,30 +117,35 @@ class Door:
             connection.uncork()
 
 
-class _Reader:
-    """Parses requests, remembering those without a clock in them: clients that come back in a storm ask the same."""
+class _Parser:
+    """Parses requests, remembering those without a clock in them: clients that come back in a storm ask the same.
+
+    A request with a credential in its URL is not remembered: it is the only one of its kind, and its text is secret.
+    """
 
     _MOST = 1024
+    _LONGEST = 1024
+    """Bytes of query and headers."""
 
     def __init__(self, default_stream: str, now: Callable[[], float]) -> None:
         self._default_stream = default_stream
         self._now = now
         self._known: dict[tuple[bytes, str, str], EventsRequest] = {}
 
-    def read(self, head: Head) -> EventsRequest:
+    def parse(self, head: Head) -> EventsRequest:
         """What is asked for. Raises `Problem`."""
         query = head.query
         key = (query, head.get(b"accept") or "", head.get(b"last-event-id") or "")
         wanted = self._known.get(key)
         if wanted is None:
-            wanted = self._parse(*key)
-            if not isinstance(wanted.start, AtTime) and len(query) < 1024:
+            wanted = self._read(*key)
+            if not (isinstance(wanted.start, AtTime) or sum(map(len, key)) >= self._LONGEST or in_query(query)):
                 if len(self._known) >= self._MOST:
                     self._known.clear()
                 self._known[key] = wanted
         return wanted
 
-    def _parse(self, query: bytes, accept: str, last_event_id: str) -> EventsRequest:
+    def _read(self, query: bytes, accept: str, last_event_id: str) -> EventsRequest:
         try:
             pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
         except ValueError:

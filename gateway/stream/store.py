@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.backend.connection import OutOfMemoryError, Redis, ResponseError
 from gateway.backend.exchange import Command, Line, exchange
-from gateway.events.alike import read_page
+from gateway.events.alike import decode_page
 from gateway.events.event import Entry
 from gateway.events.filter import GlobSet
 from gateway.events.position import MAX, ZERO, EventId, format_id, read_id
@@ -91,7 +91,7 @@ def _info(reply: Any) -> StreamInfo:
 def _entries(stream: str, reply: Any) -> list[Entry]:
     if isinstance(reply, ResponseError):
         raise reply
-    return read_page(stream, reply)
+    return decode_page(stream, reply)
 
 
 class Store:

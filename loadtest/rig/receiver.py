@@ -23,7 +23,7 @@ class Receiver:
         """Asked at each request: whether it is answered with 500 and not noted."""
         self.refused = 0
         self.came = asyncio.Event()
-        """Set by each request."""
+        """Set by each request that is noted."""
         self.busy = 0
         """Requests without an answer now."""
         self.most_busy = 0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 async def until(fact: Callable[[], bool], seconds: float, *, every: float = 0.01) -> bool:
-    """Poll `fact`; True as soon as it holds, False after `seconds`. A loop that rounds `every` to 0 ms would spin."""
+    """Poll `fact`; True as soon as it holds, False after `seconds`. With less than 1 ms between, uvloop never rests."""
     deadline = time.monotonic() + seconds
     while not fact():
         if time.monotonic() > deadline:
