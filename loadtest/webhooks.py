@@ -34,7 +34,7 @@ _BRIDGE = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--events", type=int, default=20_000, help="events to deliver at full speed")
-    parser.add_argument("--singles", type=int, default=300, help="events one at a time, for the latency")
+    parser.add_argument("--singles", type=int, default=1000, help="events one at a time, for the latency")
     parser.add_argument("--frame", type=int, default=250, help="bytes of payload")
     parser.add_argument("--in-flight", type=int, default=64, help="max_in_flight of each endpoint")
 
