@@ -111,12 +111,12 @@ class Cursor:
         part = await self._pages.page(
             window, self.stream, self.position, self._epoch, limit, count if replay else min(limit, count)
         )
+        if replay and not part.reborn and self._epoch == window.epoch:
+            await self._pages.read_ahead(window, self.stream, part.page, count)
         if part.reborn or self._epoch != window.epoch:
             if self._epoch == window.epoch:
                 await self.reader.refresh()
             return self.read_window(1) or []
-        if replay:
-            self._pages.read_ahead(window, self.stream, part.page, count)
         entries = part.entries if part.page.payload <= size else _within(part.entries, size)
         self._pace.saw(len(part.page.entries), part.page.payload)
         gap = verdict(self.stream, self.position, part.page.info)

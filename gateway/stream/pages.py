@@ -125,13 +125,17 @@ class SharedPages:
             self._keep(stream, page)
         return Part(page, 0, entries[:most], reborn)
 
-    def read_ahead(self, window: Window, stream: str, page: Page, count: int) -> None:
-        """Begin to read what follows `page`, unless the window has it, or it is being read."""
+    async def read_ahead(self, window: Window, stream: str, page: Page, count: int) -> None:
+        """Begin to read what follows `page`, unless the window has it, or it is being read. Does not wait for it."""
         if stream in self._ahead or not page.ids or page.ids[-1] >= min(window.floor, page.info.last_id):
             return
         if self._known(stream, page.ids[-1], page.epoch, 1) is None:
             work = self._page_ahead(window, stream, page.ids[-1], page.epoch, count)
             self._ahead[stream] = asyncio.create_task(work, name=f"read-ahead:{stream}")
+            # Two turns, and the question is on its way: Redis answers while the caller encodes what it has (a replay
+            # got a sixth to a half faster).
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
     async def _page_ahead(self, window: Window, stream: str, after: EventId, epoch: int, count: int) -> None:
         try:

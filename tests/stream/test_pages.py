@@ -108,10 +108,10 @@ async def test_the_next_page_is_read_ahead_once() -> None:
     pages = SharedPages(source, 64, Clock())
     first = await ask(pages, 0)
     for _ in range(3):
-        pages.read_ahead(window(1000, 100), "s", first.page, 10)
+        await pages.read_ahead(window(1000, 100), "s", first.page, 10)
     await wait_until(lambda: len(source.reads) == 2)
     second = await ask(pages, 10)
-    pages.read_ahead(window(1000, 100), "s", first.page, 10)
+    await pages.read_ahead(window(1000, 100), "s", first.page, 10)
     await pages.stop()
     assert source.reads == [make_id(0), make_id(10)]
     assert [entry.id for entry in second.entries] == [make_id(n) for n in range(11, 21)]
@@ -120,8 +120,8 @@ async def test_the_next_page_is_read_ahead_once() -> None:
 async def test_nothing_is_read_ahead_where_the_window_or_the_stream_ends() -> None:
     source = Source(100)
     pages = SharedPages(source, 64, Clock())
-    pages.read_ahead(window(10, 100), "s", (await ask(pages, 0)).page, 10)
-    pages.read_ahead(window(1000, 100), "s", (await ask(pages, 90)).page, 10)
+    await pages.read_ahead(window(10, 100), "s", (await ask(pages, 0)).page, 10)
+    await pages.read_ahead(window(1000, 100), "s", (await ask(pages, 90)).page, 10)
     await pages.stop()
     assert source.reads == [make_id(0), make_id(90)]
 
@@ -131,7 +131,7 @@ async def test_redis_that_goes_away_while_it_is_read_ahead_is_told_to_those_who_
     pages = SharedPages(source, 64, Clock())
     first = await ask(pages, 0)
     source.away = True
-    pages.read_ahead(window(1000, 100), "s", first.page, 10)
+    await pages.read_ahead(window(1000, 100), "s", first.page, 10)
     await wait_until(lambda: len(source.reads) == 2)
     with pytest.raises(OSError, match="away"):
         await ask(pages, 10)
