@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from gateway.access.head import Headers
+
 COOKIE = "gateway_token"
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*) *\Z")
 
 Kind = Literal["header", "ticket", "query", "cookie"]
-
-
-Headers = Sequence[tuple[bytes, bytes]]
-"""As ASGI has them: names in lower case."""
 
 
 class Credential(NamedTuple):

@@ -227,10 +227,9 @@ class KeyRing:
         raise LookupError
 
     def _rights(self, record: KeyRecord | None) -> Principal | None:
-        if record is None or record.revoked is not None:
+        if record is None or record.revoked is not None or record.principal.expired(self._now()):
             return None
-        principal = record.principal
-        return None if principal.expires_at is not None and principal.expired(self._now()) else principal
+        return record.principal
 
     async def find(self, key: str) -> Principal | None:
         """Whose key this is, if it is good. Raises nothing: with Redis away memory answers."""
